@@ -1,0 +1,128 @@
+"""Logs as klog text or JSON from the same records, and the wrapper that keeps secrets out of them.
+
+A message is a constant; facts go beside it as pairs: ``log.info("volume published",
+extra=logs.pairs(volume=…, pod=…))``. Verbosity follows klog: 0 shows INFO and worse, 5 and above
+shows requests (DEBUG). All goes to stderr, as upstream's does.
+"""
+
+import datetime
+import json
+import logging
+import os
+import sys
+import threading
+import traceback
+from typing import Any, Generic, TypeVar
+
+STRIPPED = "***stripped***"
+REQUEST_VERBOSITY = 5
+"""klog verbosity from which requests and responses are logged."""
+
+T = TypeVar("T")
+
+
+class Sealed(Generic[T]):
+    """A value that must not be seen: it prints as ``***stripped***`` and does not pickle."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: T) -> None:
+        self._value = value
+
+    def open(self) -> T:
+        """Return the value; the caller takes over the duty of keeping it out of sight."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return STRIPPED
+
+    __str__ = __repr__
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a sealed value does not leave the process")
+
+
+def get(name: str) -> logging.Logger:
+    """Return the logger of one module."""
+    return logging.getLogger(name)
+
+
+def pairs(**facts: object) -> dict[str, dict[str, object]]:
+    """Return facts in the shape that ``extra=`` takes; None values are left out."""
+    return {"pairs": {key: value for key, value in facts.items() if value is not None}}
+
+
+def setup(*, verbosity: int, as_json: bool) -> None:
+    """Send all logs to stderr; call once at start."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter() if as_json else KlogFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.DEBUG if verbosity >= REQUEST_VERBOSITY else logging.INFO)
+    # What libraries have to say at DEBUG can hold headers and bodies.
+    for noisy in ("urllib3", "asyncio", "grpc"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def _facts(record: logging.LogRecord) -> dict[str, object]:
+    facts: dict[str, object] = dict(getattr(record, "pairs", {}))
+    if record.exc_info and record.exc_info[1] is not None:
+        facts["err"] = str(record.exc_info[1])
+    return facts
+
+
+def _stack(record: logging.LogRecord) -> str:
+    """Render a traceback as places only: source lines and locals could show a secret."""
+    if not record.exc_info or record.exc_info[2] is None or record.levelno < logging.CRITICAL:
+        return ""
+    frames = traceback.extract_tb(record.exc_info[2])
+    return " < ".join(
+        f"{os.path.basename(f.filename)}:{f.lineno} {f.name}" for f in reversed(frames)
+    )
+
+
+class KlogFormatter(logging.Formatter):
+    """klog's text form: ``I1124 15:04:05.000000 7 node.py:42] "message" key="value"``."""
+
+    _LETTERS = ((logging.CRITICAL, "F"), (logging.ERROR, "E"), (logging.WARNING, "W"))
+
+    def format(self, record: logging.LogRecord) -> str:
+        letter = next((x for level, x in self._LETTERS if record.levelno >= level), "I")
+        at = datetime.datetime.fromtimestamp(record.created)
+        facts = _facts(record)
+        stack = _stack(record)
+        if stack:
+            facts["stack"] = stack
+        tail = "".join(f" {key}={_quoted(value)}" for key, value in facts.items())
+        return (
+            f"{letter}{at:%m%d %H:%M:%S.%f} {threading.get_native_id():7d} "
+            f"{record.filename}:{record.lineno}] {_quoted(record.getMessage())}{tail}"
+        )
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: level, timestamp, caller, message, then the pairs."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        at = datetime.datetime.fromtimestamp(record.created, datetime.UTC)
+        line: dict[str, object] = {
+            "level": "warn" if record.levelno == logging.WARNING else record.levelname.lower(),
+            "timestamp": at.isoformat(timespec="microseconds").replace("+00:00", "Z"),
+            "caller": f"{record.filename}:{record.lineno}",
+            "message": record.getMessage(),
+        }
+        facts = _facts(record)
+        if "err" in facts:
+            facts["error"] = facts.pop("err")
+        stack = _stack(record)
+        if stack:
+            facts["stack"] = stack
+        return json.dumps(line | facts, default=str, ensure_ascii=False)
+
+
+def _quoted(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return str(value)
+    return json.dumps(str(value), ensure_ascii=False)
