@@ -1,0 +1,85 @@
+"""SecretProviderClass, from the API's dict to what a publish needs."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from secrets_store import errors
+from secrets_store.model import duration
+
+ROTATION_INTERVAL = "secrets-store.csi.k8s.io/rotation-interval"
+REFRESH_REQUESTED_AT = "secrets-store.csi.k8s.io/refresh-requested-at"
+MIN_INTERVAL_S = 1.0
+MAX_INTERVAL_S = 366 * 86400.0
+NEVER = "never"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ProviderClass:
+    """One SecretProviderClass.
+
+    Attributes:
+        parameters: Passed to the provider as they are.
+        secret_objects: ``spec.secretObjects`` as the API gives it.
+        annotations: Only those under ``secrets-store.csi.k8s.io/``.
+    """
+
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    provider: str
+    parameters: Mapping[str, str]
+    secret_objects: tuple[Mapping[str, Any], ...]
+    annotations: Mapping[str, str]
+
+    @classmethod
+    def from_dict(cls, obj: Mapping[str, Any]) -> "ProviderClass":
+        """Read the API's object; absent parts become empty. Raises: nothing for a valid CRD."""
+        metadata, spec = obj["metadata"], obj.get("spec") or {}
+        return cls(
+            namespace=metadata["namespace"],
+            name=metadata["name"],
+            uid=metadata.get("uid", ""),
+            generation=metadata.get("generation", 0),
+            provider=spec.get("provider") or "",
+            parameters=dict(spec.get("parameters") or {}),
+            secret_objects=tuple(spec.get("secretObjects") or ()),
+            annotations={
+                key: value
+                for key, value in (metadata.get("annotations") or {}).items()
+                if key.startswith("secrets-store.csi.k8s.io/")
+            },
+        )
+
+    def check(self) -> None:
+        """Raise errors.ClassInvalid unless a provider can be asked with it."""
+        if not self.provider:
+            raise errors.ClassInvalid(f"provider not set in {self.namespace}/{self.name}")
+        if not self.parameters:
+            raise errors.ClassInvalid(f"parameters not set in {self.namespace}/{self.name}")
+
+
+def interval_s(annotations: Mapping[str, str], default_s: float | None) -> float | None:
+    """Return the refresh interval of a class; None means never.
+
+    Args:
+        annotations: Of the class.
+        default_s: The flag's interval; None if rotation is off. Then an annotation turns it on
+            for this class only.
+    Raises: errors.ClassInvalid: the annotation is no duration in its bounds and not ``never``.
+    """
+    text = annotations.get(ROTATION_INTERVAL, "").strip()
+    if not text:
+        return default_s
+    if text == NEVER:
+        return None
+    try:
+        seconds = duration.parse(text)
+    except ValueError as error:
+        raise errors.ClassInvalid(f"annotation {ROTATION_INTERVAL}: {error}") from error
+    if not MIN_INTERVAL_S <= seconds <= MAX_INTERVAL_S:
+        raise errors.ClassInvalid(
+            f"annotation {ROTATION_INTERVAL}: {text} is not between 1s and 8784h"
+        )
+    return seconds
