@@ -1,0 +1,280 @@
+"""The files of a volume, exchanged as a whole by one rename.
+
+Layout, as kubelet's own volumes have it: every visible name is a link to ``..data/<name>``,
+``..data`` is a link to a directory named after its time, and a new set of files becomes visible
+when a new ``..data`` is renamed over the old. Everything happens below one held directory and
+follows no link; what somebody else planted there is replaced, never followed.
+
+Called with the volume's lock held. Source: driver-behaviour §5 for names and order.
+"""
+
+import contextlib
+import dataclasses
+import datetime
+import os
+import random
+import re
+import shutil
+import stat
+from collections.abc import Iterator
+
+from secrets_store import errors
+from secrets_store.model import payload
+
+DATA = "..data"
+DATA_TMP = "..data_tmp"
+_LINK_TMP = "..link_tmp"
+_ASIDE = "..aside_"
+_DIRECTORY = re.compile(r"\.\.\d{4}(_\d\d){5}\.\d+")
+_DIRECTORY_MODE, _GROUP_DIRECTORY_MODE = 0o755, 0o2750
+_READ_CHUNK_BYTES = 1 << 16
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a write did.
+
+    Attributes:
+        changed: False if the volume already held exactly these files.
+        retired: A replaced set is still there for readers on their way through it; call `tidy`
+            a moment later.
+    """
+
+    changed: bool
+    retired: bool
+
+
+def current(root: int) -> str | None:
+    """Return the directory that ``..data`` names, None unless it is one of ours in this volume."""
+    try:
+        name = os.readlink(DATA, dir_fd=root)
+    except OSError:
+        return None
+    if not _DIRECTORY.fullmatch(name) or not _is_directory(root, name):
+        return None
+    return name
+
+
+def is_empty(root: int) -> bool:
+    """Tell whether a volume holds nothing at all."""
+    return not os.listdir(root)
+
+
+def write(root: int, files: payload.Files, *, group: int | None) -> Outcome:
+    """Make a volume hold exactly these files.
+
+    Args:
+        root: Descriptor of the volume's root directory.
+        files: Checked by `payload.check`.
+        group: Numeric group of files and directories; None leaves the process's own.
+    Raises: errors.FileFailure: nothing has changed and nothing new is left.
+    """
+    try:
+        tidy(root)
+        old = current(root)
+        if old is not None and _holds(root, old, files, group):
+            _link_all(root, files)
+            return Outcome(changed=False, retired=False)
+        new = _fill(root, files, group)
+        try:
+            _swap(root, new, files, first=old is None)
+        except OSError:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(DATA_TMP, dir_fd=root)
+            shutil.rmtree(new, dir_fd=root)
+            raise
+        _link_all(root, files)
+        if group is not None:
+            os.chown(root, -1, group)
+            os.chmod(root, _GROUP_DIRECTORY_MODE)
+    except OSError as error:
+        raise errors.FileFailure(
+            str(error.filename or "volume"), error.strerror or type(error).__name__
+        ) from error
+    return Outcome(changed=True, retired=old is not None)
+
+
+def tidy(root: int) -> None:
+    """Remove what no reader needs: replaced sets, and leftovers of a crash.
+
+    Raises: OSError.
+    """
+    keep = current(root)
+    for name in os.listdir(root):
+        if name == keep or not name.startswith(".."):
+            continue
+        if _DIRECTORY.fullmatch(name) or name.startswith(_ASIDE):
+            _remove(root, name)
+        elif name in (DATA_TMP, _LINK_TMP) or (name == DATA and keep is None):
+            _remove(root, name)
+
+
+def _holds(root: int, directory: str, files: payload.Files, group: int | None) -> bool:
+    """Compare by name, size, mode and group first; contents are read only if all these agree."""
+    found = dict(_walk(root, directory))
+    if found.keys() != files.keys():
+        return False
+    for path, info in found.items():
+        wanted = files[path]
+        if (
+            not stat.S_ISREG(info.st_mode)
+            or stat.S_IMODE(info.st_mode) != wanted.mode
+            or info.st_size != len(wanted.contents)
+            or (group is not None and info.st_gid != group)
+        ):
+            return False
+    return all(_same_bytes(root, f"{directory}/{p}", f.contents) for p, f in files.items())
+
+
+def _walk(root: int, directory: str) -> Iterator[tuple[str, os.stat_result]]:
+    for parent, _, names, held in os.fwalk(directory, dir_fd=root, follow_symlinks=False):
+        prefix = parent.removeprefix(directory).lstrip("/")
+        for name in names:
+            path = f"{prefix}/{name}" if prefix else name
+            yield path, os.stat(name, dir_fd=held, follow_symlinks=False)
+
+
+def _same_bytes(root: int, path: str, contents: bytes) -> bool:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=root)
+    with open(descriptor, "rb", buffering=0) as file:
+        position = 0
+        while chunk := file.read(_READ_CHUNK_BYTES):
+            if contents[position : position + len(chunk)] != chunk:
+                return False
+            position += len(chunk)
+    return position == len(contents)
+
+
+def _fill(root: int, files: payload.Files, group: int | None) -> str:
+    now = datetime.datetime.now(datetime.UTC)
+    name = f"..{now:%Y_%m_%d_%H_%M_%S}.{random.randrange(10**9)}"  # noqa: S311 - a name
+    os.mkdir(name, 0o700, dir_fd=root)
+    try:
+        with contextlib.ExitStack() as held:
+            base = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=root)
+            held.callback(os.close, base)
+            directories = {"": base}
+            for path in sorted(files):
+                parent, _, leaf = path.rpartition("/")
+                directory = _directory(held, directories, parent, group)
+                _create(directory, leaf, files[path], group)
+            _dress(base, group)
+    except OSError:
+        shutil.rmtree(name, dir_fd=root)
+        raise
+    return name
+
+
+def _directory(
+    held: contextlib.ExitStack, known: dict[str, int], path: str, group: int | None
+) -> int:
+    """Return the descriptor of a directory below the new set, making it and its parents."""
+    if path not in known:
+        above, _, leaf = path.rpartition("/")
+        parent = _directory(held, known, above, group)
+        os.mkdir(leaf, 0o700, dir_fd=parent)
+        descriptor = os.open(leaf, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
+        held.callback(os.close, descriptor)
+        _dress(descriptor, group)
+        known[path] = descriptor
+    return known[path]
+
+
+def _dress(directory: int, group: int | None) -> None:
+    if group is not None:
+        os.chown(directory, -1, group)
+    os.chmod(directory, _DIRECTORY_MODE if group is None else _GROUP_DIRECTORY_MODE)
+
+
+def _create(directory: int, name: str, file: payload.File, group: int | None) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(name, flags, 0o600, dir_fd=directory)
+    try:
+        rest = memoryview(file.contents)
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+        if group is not None:
+            os.fchown(descriptor, -1, group)
+        # After the write, so that the umask has no say; after chown, which drops mode bits.
+        os.fchmod(descriptor, file.mode)
+    finally:
+        os.close(descriptor)
+
+
+def _swap(root: int, new: str, files: payload.Files, *, first: bool) -> None:
+    """Let ``..data`` name the new set: the moment at which the files change.
+
+    On a first write the links come before it, so that a ``..data`` which resolves proves a whole
+    volume. Later the links of new names come after it and those of removed names go before it:
+    no reader ever meets a link that leads nowhere.
+    """
+    tops = {path.partition("/")[0] for path in files}
+    if first:
+        _link_absent(root, tops)
+    os.symlink(new, DATA_TMP, dir_fd=root)
+    stale = [name for name in _links(root) if name not in tops]
+    for name in stale:
+        os.unlink(name, dir_fd=root)
+    try:
+        os.rename(DATA_TMP, DATA, src_dir_fd=root, dst_dir_fd=root)
+    except OSError:
+        for name in stale:
+            os.symlink(f"{DATA}/{name}", name, dir_fd=root)
+        raise
+
+
+def _links(root: int) -> list[str]:
+    """Return the visible names that are links of ours."""
+    return [
+        name
+        for name in os.listdir(root)
+        if not name.startswith("..") and _link_target(root, name) == f"{DATA}/{name}"
+    ]
+
+
+def _link_absent(root: int, tops: set[str]) -> None:
+    for name in tops:
+        with contextlib.suppress(FileExistsError):
+            os.symlink(f"{DATA}/{name}", name, dir_fd=root)
+
+
+def _link_all(root: int, files: payload.Files) -> None:
+    """Give every top name its link, replacing whatever else has the name.
+
+    A provider that wrote its files itself until now left plain files: each is replaced in one
+    step when the new contents are already there, so that its readers miss nothing.
+    """
+    for name in {path.partition("/")[0] for path in files}:
+        wanted = f"{DATA}/{name}"
+        if _link_target(root, name) == wanted:
+            continue
+        os.symlink(wanted, _LINK_TMP, dir_fd=root)
+        if _is_directory(root, name):
+            # rename(2) replaces a file by a link but not a directory.
+            aside = f"{_ASIDE}{random.randrange(10**9)}"  # noqa: S311 - a name
+            os.rename(name, aside, src_dir_fd=root, dst_dir_fd=root)
+            os.rename(_LINK_TMP, name, src_dir_fd=root, dst_dir_fd=root)
+            _remove(root, aside)
+        else:
+            os.rename(_LINK_TMP, name, src_dir_fd=root, dst_dir_fd=root)
+
+
+def _link_target(root: int, name: str) -> str | None:
+    try:
+        return os.readlink(name, dir_fd=root)
+    except OSError:
+        return None
+
+
+def _is_directory(root: int, name: str) -> bool:
+    try:
+        return stat.S_ISDIR(os.stat(name, dir_fd=root, follow_symlinks=False).st_mode)
+    except FileNotFoundError:
+        return False
+
+
+def _remove(root: int, name: str) -> None:
+    if _is_directory(root, name):
+        shutil.rmtree(name, dir_fd=root)
+    else:
+        os.unlink(name, dir_fd=root)
