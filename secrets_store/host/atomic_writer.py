@@ -103,9 +103,13 @@ def tidy(root: int) -> None:
     for name in os.listdir(root):
         if name == keep or not name.startswith(".."):
             continue
-        if _DIRECTORY.fullmatch(name) or name.startswith(_ASIDE):
-            _remove(root, name)
-        elif name in (DATA_TMP, _LINK_TMP) or (name == DATA and keep is None):
+        if (
+            _DIRECTORY.fullmatch(name)
+            or name.startswith(_ASIDE)
+            or name in (DATA_TMP, _LINK_TMP)
+            # A ``..data`` that names nothing of ours was planted, or its set is gone.
+            or (name == DATA and keep is None)
+        ):
             _remove(root, name)
 
 
