@@ -1,7 +1,8 @@
 """The driver's command line, in the syntax of Go's flag package.
 
-One or two dashes, ``-name=value`` or ``-name value`` (booleans only with ``=``), parsing ends at
-the first argument that is no flag. An unknown flag or a bad value prints the usage and exits with 2.
+One or two dashes, ``-name=value`` or ``-name value`` (booleans only with ``=``); parsing ends at
+the first argument that is no flag, and what follows is ignored. An unknown flag or a bad value
+prints the usage and exits with 2.
 """
 
 import dataclasses
@@ -19,7 +20,7 @@ from secrets_store.model import duration
 _TRUE, _FALSE = ("1", "t", "T", "true", "TRUE", "True"), ("0", "f", "F", "false", "FALSE", "False")
 
 
-class GoBool(click.ParamType):
+class GoBool(click.ParamType[bool]):
     """A boolean as Go reads it."""
 
     name = "bool"
@@ -34,7 +35,7 @@ class GoBool(click.ParamType):
         self.fail(f"{value!r} is no boolean", param, ctx)
 
 
-class GoDuration(click.ParamType):
+class GoDuration(click.ParamType[float]):
     """A duration as Go reads it, in seconds."""
 
     name = "duration"
@@ -50,7 +51,7 @@ class GoDuration(click.ParamType):
             self.fail(str(error), param, ctx)
 
 
-class GoInt(click.ParamType):
+class GoInt(click.ParamType[int]):
     """An integer as Go reads it: decimal, 0x, 0o, 0b or a leading 0."""
 
     name = "int"
@@ -66,7 +67,7 @@ class GoInt(click.ParamType):
             self.fail(f"{value!r} is no integer", param, ctx)
 
 
-_TYPES: dict[str, click.ParamType] = {
+_TYPES: dict[str, click.ParamType[Any]] = {
     "bool": GoBool(),
     "int": GoInt(),
     "duration": GoDuration(),
@@ -114,8 +115,8 @@ def _options() -> tuple[list[click.Parameter], frozenset[str]]:
         name, kind = settings.flag_name(field), kind_of(field)
         if kind == "bool":
             booleans.add(name)
-        default = field.default
-        shown = duration.render(default) if kind == "duration" else str(default).lower()
+        default: Any = field.default
+        shown = duration.render(float(default)) if kind == "duration" else str(default).lower()
         options.append(
             click.Option(
                 [f"--{name}", field.name],
@@ -141,7 +142,9 @@ def parse(arguments: Sequence[str]) -> settings.Settings:
     Raises: click.UsageError; click.exceptions.Exit after printing the help.
     """
     options, booleans = _options()
-    command = click.Command("secrets-store-csi-driver", params=options, add_help_option=True)
+    command = click.Command(
+        "secrets-store-csi-driver", params=options, context_settings={"allow_extra_args": True}
+    )
     with command.make_context(command.name, to_long_options(arguments, booleans)) as context:
         return settings.Settings(**context.params)
 
