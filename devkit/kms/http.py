@@ -1,0 +1,80 @@
+"""Requests and answers, free of any web server.
+
+Source: kms-http-api §0.1 (JSON, trailing slash), §2.11 (ETag).
+"""
+
+import base64
+import hashlib
+import json
+import urllib.parse
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from devkit.kms import errors
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One request as it came.
+
+    Args:
+        target: request target, still percent-encoded.
+        headers: names in lower case.
+        address: client's IP address.
+    """
+
+    method: str
+    target: str
+    headers: Mapping[str, str]
+    address: str
+    body: bytes = field(default=b"", repr=False)
+
+    @property
+    def path(self) -> str:
+        """The path, still percent-encoded, without the trailing slash the server ignores."""
+        path = self.target.partition("?")[0]
+        return path.rstrip("/") or "/"
+
+    @property
+    def query(self) -> list[tuple[str, str]]:
+        """The decoded query, in order, blank values kept."""
+        query = self.target.partition("?")[2]
+        return urllib.parse.parse_qsl(query, keep_blank_values=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Response:
+    """One answer. Content-Length and Date are the web server's business."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = field(default=b"", repr=False)
+
+
+def json_response(
+    status: int, document: errors.JSON, headers: Mapping[str, str], none_match: str | None
+) -> Response:
+    """Answer with JSON and its ETag, or with 304 where the client has that very body.
+
+    Args:
+        none_match: the request's If-None-Match; compared whole, with or without `W/`.
+    """
+    body = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+    digest = hashlib.sha1(body, usedforsecurity=False).digest()
+    etag = f'"{base64.b64encode(digest).decode()}"'
+    if none_match in (etag, f"W/{etag}"):
+        return Response(status=304, headers={**headers, "etag": etag})
+    return Response(
+        status=status,
+        headers={**headers, "content-type": "application/json; charset=utf-8", "etag": etag},
+        body=body,
+    )
+
+
+def html_response() -> Response:
+    """Answer 200 with a page: what the server has for any GET outside /api."""
+    return Response(
+        status=200,
+        headers={"content-type": "text/html; charset=utf-8"},
+        body=b"<!doctype html><html><head><title>KMS</title></head><body></body></html>",
+    )
