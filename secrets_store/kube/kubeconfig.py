@@ -1,0 +1,140 @@
+"""Read kubeconfig files: for a driver outside of a cluster, for developers and the demo.
+
+Only the current context counts. Several files (``KUBECONFIG``) are one: the first to name a
+thing has it. Credentials from programs (``exec``, ``auth-provider``) are refused: a node agent
+that runs outside of its pod is given a certificate or a token.
+"""
+
+import base64
+import binascii
+import os
+import urllib.parse
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from secrets_store import errors, log
+from secrets_store.kube import credentials, proxies
+
+Entry = dict[str, Any]
+
+
+def load(paths: Sequence[str], environ: Mapping[str, str]) -> credentials.Config:
+    """Return the configuration of the current context of some files.
+
+    Raises: errors.ConfigurationError: no file exists, or what they say is incomplete, not
+        supported or not readable.
+    Source: client-go, tools/clientcmd: merge order, relative paths, names of the fields.
+    """
+    merged = _merge([path for path in paths if os.path.exists(path)])
+    if merged is None:
+        raise errors.ConfigurationError(f"no kubeconfig at {', '.join(paths)}")
+    context_name = merged["current-context"]
+    if not context_name:
+        raise errors.ConfigurationError("kubeconfig: current-context is not set")
+    context = _named(merged, "contexts", context_name)
+    cluster = _named(merged, "clusters", _text(context, "cluster"))
+    user_name = _text(context, "user")
+    user = _named(merged, "users", user_name) if user_name else {}
+    return _config(context, cluster, user, user_name, environ)
+
+
+def _config(
+    context: Entry, cluster: Entry, user: Entry, user_name: str, environ: Mapping[str, str]
+) -> credentials.Config:
+    for program in ("exec", "auth-provider"):
+        if user.get(program):
+            raise errors.ConfigurationError(
+                f"kubeconfig: user {user_name!r} uses {program}, which is not supported; "
+                "give it a token, tokenFile or client certificate"
+            )
+    server = _server(_text(cluster, "server"))
+    insecure = cluster.get("insecure-skip-tls-verify") is True
+    ca = _content(cluster, "certificate-authority")
+    if insecure and ca:
+        raise errors.ConfigurationError(
+            "kubeconfig: insecure-skip-tls-verify and a certificate-authority exclude each other"
+        )
+    proxy = _text(cluster, "proxy-url")
+    return credentials.Config(
+        server=server,
+        ca=ca.decode("ascii", "replace"),
+        client_certificate=_content(user, "client-certificate"),
+        client_key=log.Sealed(_content(user, "client-key")),
+        token=log.Sealed(_text(user, "token")),
+        token_file=_path(user, "tokenFile"),
+        username=_text(user, "username"),
+        password=log.Sealed(_text(user, "password")),
+        namespace=_text(context, "namespace") or "default",
+        tls_server_name=_text(cluster, "tls-server-name"),
+        insecure=insecure,
+        proxy=proxies.check(proxy) if proxy else proxies.choose(server, environ),
+    )
+
+
+def _server(text: str) -> str:
+    parts = urllib.parse.urlsplit(text if "://" in text else f"https://{text}")
+    if not text or not parts.hostname:
+        raise errors.ConfigurationError("kubeconfig: the cluster has no server")
+    if parts.path.strip("/"):
+        raise errors.ConfigurationError("kubeconfig: a server with a path is not supported")
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _merge(paths: Sequence[str]) -> dict[str, Any] | None:
+    if not paths:
+        return None
+    merged: dict[str, Any] = {"current-context": "", "contexts": {}, "clusters": {}, "users": {}}
+    for path in paths:
+        document = _parse(path)
+        merged["current-context"] = merged["current-context"] or _text(document, "current-context")
+        for kind, key in (("contexts", "context"), ("clusters", "cluster"), ("users", "user")):
+            for item in document.get(kind) or ():
+                if not isinstance(item, dict) or not isinstance(item.get(key) or {}, dict):
+                    raise errors.ConfigurationError(f"kubeconfig {path}: {kind} is malformed")
+                entry = {**(item.get(key) or {}), "": os.path.dirname(os.path.abspath(path))}
+                merged[kind].setdefault(item.get("name"), entry)
+    return merged
+
+
+def _parse(path: str) -> dict[str, Any]:
+    import yaml
+
+    text = credentials.read_text(path)
+    try:
+        document = yaml.safe_load(text)
+    except yaml.YAMLError:
+        document = None
+    # Raised out here, for the parser's error shows lines of the file.
+    if not isinstance(document, dict):
+        raise errors.ConfigurationError(f"kubeconfig {path} is not a YAML mapping")
+    return document
+
+
+def _named(merged: dict[str, Any], kind: str, name: str) -> Entry:
+    entry = merged[kind].get(name)
+    if entry is None:
+        raise errors.ConfigurationError(f"kubeconfig: {name!r} is not among the {kind}")
+    return dict(entry)
+
+
+def _text(entry: Entry, key: str) -> str:
+    value = entry.get(key)
+    return value if isinstance(value, str) else ""
+
+
+def _path(entry: Entry, key: str) -> str:
+    """Return a path; one that is relative starts at its kubeconfig file."""
+    value = _text(entry, key)
+    return os.path.join(entry[""], value) if value else ""
+
+
+def _content(entry: Entry, key: str) -> bytes:
+    """Return what ``<key>-data`` holds in base64, or what the file ``<key>`` holds."""
+    data = _text(entry, f"{key}-data")
+    if not data:
+        path = _path(entry, key)
+        return credentials.read_text(path).encode() if path else b""
+    try:
+        return base64.b64decode(data, validate=True)
+    except binascii.Error:
+        raise errors.ConfigurationError(f"kubeconfig: {key}-data is not base64") from None
