@@ -35,8 +35,13 @@ class Code(enum.IntEnum):
 
 
 class DriverError(Exception):
-    """Base of the tree; never raised itself."""
+    """Base of the tree; never raised itself.
 
+    Attributes:
+        provider: Name of the provider a publish had come to, for the metrics; empty before.
+    """
+
+    provider = ""
     code: ClassVar[Code] = Code.UNKNOWN
     error_type: ClassVar[str] = "FailedToMount"
 

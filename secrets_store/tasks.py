@@ -1,12 +1,101 @@
-"""Long-lived tasks that cannot die unseen, and one lock per key."""
+"""How work runs: guarded tasks, background tasks, blocking calls in threads, time, locks by key.
+
+The event loop owns all mutable state. Blocking work is plain code run in a bounded pool of threads;
+it returns values and touches nothing shared.
+"""
 
 import asyncio
+import concurrent.futures
+import contextlib
 import logging
-from collections.abc import Awaitable
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 from secrets_store import log as logs
 
 _log = logs.get(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Clock(Protocol):
+    """Time, so that tests can drive it."""
+
+    def wall_s(self) -> float:
+        """Return Unix time."""
+
+    def mono_s(self) -> float:
+        """Return monotonic seconds."""
+
+    async def wait(self, event: asyncio.Event, timeout_s: float | None) -> bool:
+        """Wait until the event is set or the time has passed; tell whether it is set."""
+
+
+class SystemClock:
+    """The machine's own time."""
+
+    def wall_s(self) -> float:
+        return time.time()
+
+    def mono_s(self) -> float:
+        return time.monotonic()
+
+    async def wait(self, event: asyncio.Event, timeout_s: float | None) -> bool:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(event.wait(), timeout_s)
+        return event.is_set()
+
+
+class Threads:
+    """A bounded pool of threads for one sort of blocking work, started when first used.
+
+    Args:
+        name: Of the threads.
+        size: The most calls at the same time; further ones queue.
+    """
+
+    def __init__(self, name: str, size: int) -> None:
+        self._pool = concurrent.futures.ThreadPoolExecutor(size, thread_name_prefix=name)
+
+    async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a blocking call and return its result. A cancelled caller does not stop the call."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, lambda: call(*args, **kwargs))
+
+    def stop(self) -> None:
+        """Wait for the calls that run and end the threads."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+class Background:
+    """Tasks that nobody awaits at once: kept from the garbage collector, logged when they fail."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def spawn(self, name: str, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Start a task; its failure is logged unless somebody awaits it."""
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    async def drain(self, timeout_s: float) -> None:
+        """Wait for all tasks, then cancel what is left."""
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=timeout_s)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.debug("task ended with an error", extra=logs.pairs(task=task.get_name()),
+                       exc_info=error)  # fmt: skip
 
 
 class TaskEnded(Exception):
@@ -39,10 +128,6 @@ class KeyedLocks:
     def __init__(self) -> None:
         self._locks: dict[str, asyncio.Lock] = {}
         self._users: dict[str, int] = {}
-
-    def busy(self, key: str) -> bool:
-        """Tell whether somebody holds or awaits the lock."""
-        return key in self._users
 
     def hold(self, key: str) -> "Held":
         """Return an async context manager that holds the key's lock."""

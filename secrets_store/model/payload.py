@@ -108,6 +108,18 @@ def _check_clashes(files: Files) -> None:
             parent = parent.rpartition("/")[0]
 
 
+def for_group(files: Files) -> Files:
+    """Return the files as a pod with ``fsGroup`` needs them: readable for the group.
+
+    The default mode 0644 becomes 0440, so that only the group can read; a mode that the provider
+    chose gains the group's right to read and is otherwise left alone.
+    """
+    return {
+        path: File(file.contents, 0o440 if file.mode == 0o644 else file.mode | 0o040)
+        for path, file in files.items()
+    }
+
+
 def diff(old: Files, new: Files) -> Changes:
     """Compare two file sets of one volume.
 

@@ -26,6 +26,7 @@ class Record:
         attributes: kubelet's attributes of the volume, so that a refresh can be made without it.
         last_check_s: Unix time of the last successful provider answer; 0 for an adopted volume.
         last_change_s: Unix time of the last change of contents.
+        status_name: Of the volume's SecretProviderClassPodStatus.
         group: Group of the files, None if they were left alone.
         boot_id: Of the kernel that the mount lives in.
         self_written: The provider writes the files itself; there is no ``..data``.
@@ -45,6 +46,7 @@ class Record:
     attributes: Mapping[str, str]
     last_check_s: float
     last_change_s: float
+    status_name: str
     group: int | None
     boot_id: str
     self_written: bool = False
@@ -99,6 +101,7 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "attributes": dict,
     "last_check_s": (int, float),
     "last_change_s": (int, float),
+    "status_name": str,
     "group": (int, type(None)),
     "boot_id": str,
     "self_written": bool,

@@ -19,6 +19,8 @@ API_VERSION = "v1alpha1"
 PERMISSION = "420"
 """0644 as the decimal JSON number that every provider parses."""
 MAX_ERROR_CHARACTERS = 2048
+Identity = tuple[int, int, int]
+"""Device, inode and time of change of a socket file."""
 _TOO_LARGE = "received message larger than max"
 
 
@@ -61,11 +63,12 @@ class Client:
 
     Args:
         path: Absolute path of the socket.
+        identity: Of the socket file, by which a replaced one is told.
         max_receive_bytes: Largest answer that is taken.
     """
 
-    def __init__(self, path: str, *, max_receive_bytes: int) -> None:
-        self.path = path
+    def __init__(self, path: str, identity: Identity, *, max_receive_bytes: int) -> None:
+        self.path, self.identity = path, identity
         self._channel = grpc.aio.insecure_channel(
             f"unix:{path}",
             options=(

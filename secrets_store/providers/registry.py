@@ -3,7 +3,6 @@
 Lives on the event loop. Looking costs a stat per directory; nothing watches the directories.
 """
 
-import dataclasses
 import errno
 import os
 import re
@@ -17,12 +16,6 @@ from secrets_store.providers import client
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,30}")
 
 
-@dataclasses.dataclass(slots=True)
-class _Known:
-    client: client.Client
-    identity: tuple[int, int, int]
-
-
 class Registry:
     """The providers of one node.
 
@@ -34,7 +27,7 @@ class Registry:
     def __init__(self, directories: Sequence[str], *, max_receive_bytes: int) -> None:
         self._directories = tuple(os.path.abspath(x) for x in directories)
         self._max_receive_bytes = max_receive_bytes
-        self._known: dict[str, _Known] = {}
+        self._known: dict[str, client.Client] = {}
 
     def places(self, name: str) -> tuple[str, ...]:
         """Return the paths at which a provider's socket may be, in the order of search.
@@ -55,31 +48,47 @@ class Registry:
         """
         places = self.places(name)
         known = self._known.get(name)
+        if known is not None and _identity(known.path) == known.identity:
+            return known
+        # No await between the look and the entry: two callers must not make two channels.
+        self._known.pop(name, None)
+        fresh = self._open(name, places)
         if known is not None:
-            if _identity(known.client.path) == known.identity:
-                return known.client
-            await self.drop(name)
+            await known.close()
+        if fresh is None:
+            raise errors.ProviderMissing(name, places)
+        return fresh
+
+    def _open(self, name: str, places: Sequence[str]) -> client.Client | None:
         for path in places:
             identity = _identity(path)
             if identity is not None and accepts(path):
-                fresh = client.Client(path, max_receive_bytes=self._max_receive_bytes)
-                self._known[name] = _Known(fresh, identity)
-                return fresh
-        raise errors.ProviderMissing(name, places)
+                self._known[name] = client.Client(
+                    path, identity, max_receive_bytes=self._max_receive_bytes
+                )
+                return self._known[name]
+        return None
 
     def alive(self, name: str) -> bool:
         """Tell whether a socket of that name accepts connections now."""
         return any(_identity(path) is not None and accepts(path) for path in self.places(name))
 
+    def replaced(self, name: str, channel: client.Client) -> bool:
+        """Tell whether another process has taken over from the one a channel leads to."""
+        identity = _identity(channel.path)
+        if identity is None:
+            return self.alive(name)
+        return identity != channel.identity
+
     async def drop(self, name: str) -> None:
         """Forget a channel; the next `connect` looks for the socket again."""
         known = self._known.pop(name, None)
         if known is not None:
-            await known.client.close()
+            await known.close()
 
     def in_use(self) -> dict[str, client.Client]:
         """Return the channels that exist, by provider name."""
-        return {name: known.client for name, known in self._known.items()}
+        return dict(self._known)
 
     async def close(self) -> None:
         """Close all channels."""
@@ -99,7 +108,7 @@ def accepts(path: str) -> bool:
     return result in (0, errno.EAGAIN)
 
 
-def _identity(path: str) -> tuple[int, int, int] | None:
+def _identity(path: str) -> client.Identity | None:
     try:
         found = os.stat(path)
     except OSError:

@@ -1,0 +1,71 @@
+"""SecretProviderClasses, read live and only as often as needed."""
+
+import asyncio
+from typing import Any, Protocol
+
+from secrets_store import errors, tasks
+from secrets_store.kube import client, paths
+from secrets_store.model import provider_class
+
+DEADLINE_S = 5.0
+
+
+class Cache(Protocol):
+    """What the watch of classes knows; lives on the loop."""
+
+    def remember(self, namespace: str, name: str) -> None:
+        """Keep track of a class from now on."""
+
+    def cached(self, namespace: str, name: str) -> dict[str, Any] | None:
+        """Return the object last put, if the watch says that it is still current."""
+
+    def put(self, obj: dict[str, Any]) -> None:
+        """Keep an object that was just read."""
+
+
+class Classes:
+    """The source of classes for publishes and refreshes.
+
+    Several that want the same class at the same time share one request.
+    """
+
+    def __init__(self, api: client.Client, threads: tasks.Threads, cache: Cache) -> None:
+        self._api, self._threads, self._cache = api, threads, cache
+        self._reads: dict[tuple[str, str], asyncio.Task[dict[str, Any]]] = {}
+        self._background = tasks.Background()
+
+    async def get(self, namespace: str, name: str) -> provider_class.ProviderClass:
+        """Return the class as it is now.
+
+        Raises: errors.ClassMissing, errors.ClassUnreadable (the API server may answer later).
+        """
+        obj = self._cache.cached(namespace, name)
+        if obj is None:
+            obj = await self._read(namespace, name)
+        return provider_class.ProviderClass.from_dict(obj)
+
+    async def _read(self, namespace: str, name: str) -> dict[str, Any]:
+        key = (namespace, name)
+        task = self._reads.get(key)
+        if task is None:
+            # Before the request: a change that comes while it runs must be noticed.
+            self._cache.remember(namespace, name)
+            task = self._background.spawn("read class", self._fetch(namespace, name))
+            self._reads[key] = task
+            task.add_done_callback(lambda _: self._reads.pop(key, None))
+        try:
+            return await asyncio.shield(task)
+        except errors.NotFound:
+            reason = f'SecretProviderClass.secrets-store.csi.x-k8s.io "{name}" not found'
+            raise errors.ClassMissing(namespace, name, reason) from None
+        except errors.Unavailable as error:
+            raise errors.ClassUnreadable(namespace, name, str(error)) from error
+        except errors.ApiError as error:
+            raise errors.ClassMissing(namespace, name, str(error)) from error
+
+    async def _fetch(self, namespace: str, name: str) -> dict[str, Any]:
+        obj = await self._threads.run(
+            self._api.get, paths.classes(namespace, name), deadline_s=DEADLINE_S
+        )
+        self._cache.put(obj)
+        return obj
