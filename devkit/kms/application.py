@@ -5,11 +5,16 @@ Runs on the server's event loop; the world's lock is held only while something i
 Source: kms-http-api §0 (HTML outside /api), §1.5 and §2.9 (order of faults), §2.10 (bodies).
 """
 
+import asyncio
+import dataclasses
 import logging
 
-from devkit.kms import errors, http, identities, log, routes
+from devkit.kms import errors, faults, http, identities, limits, log, routes
 
 _log = logging.getLogger(__name__)
+
+# A request's route and path parameters, or why it has none.
+Found = tuple[routes.Route, dict[str, str]] | errors.RouteMissing | UnicodeDecodeError
 
 
 class Application:
@@ -18,39 +23,70 @@ class Application:
     Args:
         context: what the handlers work with.
         requests: where each request is noted.
+        planned: what is to go wrong.
+        delay_s: added to every answer, besides the world's own setting.
     """
 
-    def __init__(self, context: routes.Context, requests: log.RequestLog) -> None:
+    def __init__(
+        self,
+        context: routes.Context,
+        requests: log.RequestLog,
+        planned: faults.Faults,
+        delay_s: float,
+    ) -> None:
         self._context = context
         self._requests = requests
+        self._planned = planned
+        self._delay_s = delay_s
+        self._limiter = limits.Limiter(context.world)
 
     async def answer(self, request: http.Request) -> http.Response:
-        """Answer one request; never raises."""
+        """Answer one request; raises nothing but CancelledError, when the client has gone."""
         record = log.Record(
             method=request.method,
             path=request.path,
             query=request.target.partition("?")[2],
             user_agent=request.headers.get("user-agent", ""),
         )
+        found: Found
         try:
-            route, parameters = routes.find(request)
+            found = routes.find(request)
+            record.route = found[0].name
         except (errors.RouteMissing, UnicodeDecodeError) as e:
-            self._requests.begin(record)
-            response = self._no_route(request, e)
-        else:
-            record.route = route.name
-            self._requests.begin(record)
-            response = await self._routed(request, route, parameters, record)
+            found = e
+        self._requests.begin(record)
+        try:
+            response = await self._delivered(request, found, record)
+        except asyncio.CancelledError:
+            self._requests.finish(record, 0, abandoned=True)
+            raise
         self._requests.finish(record, response.status)
         return response
 
-    async def _routed(
-        self,
-        request: http.Request,
-        route: routes.Route,
-        parameters: dict[str, str],
-        record: log.Record,
+    async def _delivered(
+        self, request: http.Request, found: Found, record: log.Record
     ) -> http.Response:
+        """Answer as the planned faults will have it."""
+        fault = self._planned.take(record.route, request.target)
+        delay_s = self._delay_s + self._context.world.settings.delay_s
+        if fault is not None:
+            record.fault = fault.name
+            delay_s += fault.delay_s
+        if delay_s > 0:
+            await asyncio.sleep(delay_s)
+        response = fault.response() if fault is not None else None
+        if response is None:
+            response = await self._true_answer(request, found, record)
+        if fault is not None:
+            response = dataclasses.replace(response, delivery=fault.delivery)
+        return response
+
+    async def _true_answer(
+        self, request: http.Request, found: Found, record: log.Record
+    ) -> http.Response:
+        if not isinstance(found, tuple):
+            return _no_route(request, found)
+        route, parameters = found
         status, headers = 200, dict[str, str]()
         try:
             identity = self._identify(request)
@@ -58,15 +94,17 @@ class Application:
                 record.identity = identity.id
             elif route.protected:
                 raise errors.unauthorized("An access token is needed")
-            document = await route.handler(
-                self._context, routes.Call(request, parameters, identity)
-            )
+            if route.bucket is not None:
+                self._limiter.count(request.address, route.bucket, headers)
+            if self._context.world.settings.maintenance and request.method not in ("GET", "HEAD"):
+                raise errors.internal()
+            call = routes.Call(request, parameters, identity)
+            document = await route.handler(self._context, call)
         except errors.Refused as e:
             status, document = e.status, e.body()
         except Exception:
             _log.exception("%s failed", route.name)
-            status = 500
-            document = errors.Refused(500, "InternalServerError", "Something went wrong").body()
+            status, document = 500, errors.internal().body()
         return http.json_response(status, document, headers, request.headers.get("if-none-match"))
 
     def _identify(self, request: http.Request) -> identities.Identity | None:
@@ -79,18 +117,19 @@ class Application:
         with self._context.world.lock:
             return self._context.tokens.authenticate(authorization, request.address)
 
-    def _no_route(
-        self, request: http.Request, cause: errors.RouteMissing | UnicodeDecodeError
-    ) -> http.Response:
-        none_match = request.headers.get("if-none-match")
-        if isinstance(cause, UnicodeDecodeError):
-            document: errors.JSON = {
-                "message": "The path is not a valid URL component",
-                "error": "Bad Request",
-                "statusCode": 400,
-            }
-            return http.json_response(400, document, {}, none_match)
-        inside = request.path == "/api" or request.path.startswith("/api/")
-        if request.method in ("GET", "HEAD") and not inside:
-            return http.html_response()
-        return http.json_response(404, cause.body(), {}, none_match)
+
+def _no_route(
+    request: http.Request, cause: errors.RouteMissing | UnicodeDecodeError
+) -> http.Response:
+    none_match = request.headers.get("if-none-match")
+    if isinstance(cause, UnicodeDecodeError):
+        document: errors.JSON = {
+            "message": "The path is not a valid URL component",
+            "error": "Bad Request",
+            "statusCode": 400,
+        }
+        return http.json_response(400, document, {}, none_match)
+    inside = request.path == "/api" or request.path.startswith("/api/")
+    if request.method in ("GET", "HEAD") and not inside:
+        return http.html_response()
+    return http.json_response(404, cause.body(), {}, none_match)

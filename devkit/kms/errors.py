@@ -89,3 +89,8 @@ def forbidden(message: str, error: str = "ForbiddenError") -> Refused:
 def not_found(message: str, error: str = "NotFound") -> Refused:
     """Refuse with 404."""
     return Refused(404, error, message)
+
+
+def internal() -> Refused:
+    """Refuse with the 500 that says nothing."""
+    return Refused(500, "InternalServerError", "Something went wrong")

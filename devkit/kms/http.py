@@ -21,13 +21,14 @@ class Request:
         target: request target, still percent-encoded.
         headers: names in lower case.
         address: client's IP address.
+        body: None where it was longer than the server takes.
     """
 
     method: str
     target: str
     headers: Mapping[str, str]
     address: str
-    body: bytes = field(default=b"", repr=False)
+    body: bytes | None = field(default=b"", repr=False)
 
     @property
     def path(self) -> str:
@@ -43,12 +44,33 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """How an answer is sent; the default is whole and at once.
+
+    Args:
+        reset: reset the connection instead of sending anything.
+        truncate_after_bytes: close the connection after so much of the announced body.
+        chunk_bytes: send the body in pieces of this size.
+        chunk_interval_s: pause before each piece.
+    """
+
+    reset: bool = False
+    truncate_after_bytes: int | None = None
+    chunk_bytes: int | None = None
+    chunk_interval_s: float = 0.0
+
+
+WHOLE = Delivery()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
     """One answer. Content-Length and Date are the web server's business."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = field(default=b"", repr=False)
+    delivery: Delivery = WHOLE
 
 
 def json_response(

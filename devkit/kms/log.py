@@ -8,6 +8,7 @@ import collections
 import dataclasses
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 _KEPT = 100_000
@@ -21,6 +22,7 @@ class Record:
         route: name of the route, e.g. `GET /api/v3/secrets/raw/{secretName}`; "" for none.
         identity: id of the identity whose token was accepted, or "".
         status: of the answer; 0 while it is worked on and for a connection that was reset.
+        abandoned: the client closed the connection (or the server stopped) before the answer.
         started_at: seconds since the epoch.
         duration_s: until the answer began to be sent; 0 while it is worked on.
         fault: name of the injected fault, or "".
@@ -36,15 +38,24 @@ class Record:
     started_at: float = 0.0
     duration_s: float = 0.0
     fault: str = ""
+    abandoned: bool = False
 
 
 class RequestLog:
-    """The records of one server, oldest first; the last 100,000 are kept."""
+    """The records of one server, oldest first; the last 100,000 are kept.
 
-    def __init__(self) -> None:
+    Args:
+        listener: called by the server's thread with each record that is complete.
+    """
+
+    def __init__(self, listener: Callable[[Record], None] | None = None) -> None:
+        self._listener = listener
+        # The condition's lock is an RLock, so that conditions may call the log's own methods.
         self._changed = threading.Condition()
         self._records: collections.deque[Record] = collections.deque(maxlen=_KEPT)
         self._counts: collections.Counter[str] = collections.Counter()
+        self._in_flight = 0
+        self._most_in_flight = 0
 
     def begin(self, record: Record) -> None:
         """Note the arrival of a request."""
@@ -52,14 +63,19 @@ class RequestLog:
         with self._changed:
             self._records.append(record)
             self._counts[record.route] += 1
+            self._in_flight += 1
+            self._most_in_flight = max(self._most_in_flight, self._in_flight)
             self._changed.notify_all()
 
-    def finish(self, record: Record, status: int) -> None:
-        """Note how a request was answered."""
+    def finish(self, record: Record, status: int, *, abandoned: bool = False) -> None:
+        """Note how a request was answered, or that nobody waits for the answer any more."""
         with self._changed:
-            record.status = status
+            record.status, record.abandoned = status, abandoned
             record.duration_s = time.time() - record.started_at
+            self._in_flight -= 1
             self._changed.notify_all()
+        if self._listener is not None:
+            self._listener(record)
 
     def records(self, route: str | None = None) -> list[Record]:
         """Return copies of the records, of one route or of all."""
@@ -80,21 +96,35 @@ class RequestLog:
         with self._changed:
             return dict(self._counts)
 
+    def in_flight(self) -> int:
+        """Return how many requests are being worked on."""
+        with self._changed:
+            return self._in_flight
+
+    def most_in_flight(self) -> int:
+        """Return how many requests were worked on at once, at most."""
+        with self._changed:
+            return self._most_in_flight
+
     def clear(self) -> None:
-        """Forget records and counters."""
+        """Forget records and counters; requests being worked on still count as in flight."""
         with self._changed:
             self._records.clear()
             self._counts.clear()
+            self._most_in_flight = self._in_flight
 
     def wait_for(self, route: str | None, count: int, timeout_s: float = 5.0) -> None:
-        """Wait until a route has been asked so often.
+        """Wait until a route (None: any) has been asked so often.
 
         Raises: TimeoutError: it was not, in time.
         """
+        self.wait_until(lambda: self.count(route) >= count, timeout_s)
+
+    def wait_until(self, holds: Callable[[], bool], timeout_s: float = 5.0) -> None:
+        """Wait until a condition on this log holds; it is looked at with every change.
+
+        Raises: TimeoutError: it did not come to hold, in time.
+        """
         with self._changed:
-            reached = self._changed.wait_for(
-                lambda: (self._counts.total() if route is None else self._counts[route]) >= count,
-                timeout_s,
-            )
-        if not reached:
-            raise TimeoutError(f"{route or 'the server'} was asked less than {count} times")
+            if not self._changed.wait_for(holds, timeout_s):
+                raise TimeoutError("the requests waited for did not come")

@@ -117,6 +117,35 @@ class ProjectSpec:
     environments: dict[str, dict[str, FolderSpec]]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Requests a minute and client address, per bucket and in all; as the fork has them."""
+
+    read: int = 60
+    write: int = 200
+    secrets: int = 40
+    all: int = 600
+
+    def of(self, bucket: str) -> int:
+        """Return the limit of a bucket."""
+        return {"read": self.read, "write": self.write, "secrets": self.secrets}[bucket]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How the server behaves as a whole.
+
+    Args:
+        delay_s: added to every answer.
+        limits: None switches the rate limiter off.
+        maintenance: everything but GET answers 500.
+    """
+
+    delay_s: float = 0.0
+    limits: Limits | None = None
+    maintenance: bool = False
+
+
 class World:
     """Everything the KMS knows apart from tokens.
 
@@ -129,6 +158,12 @@ class World:
         self.clock = clock
         self.projects: dict[str, Project] = {}
         self.identities: dict[str, identities.Identity] = {}
+        self.settings = Settings()
+
+    def change_settings(self, **changes: object) -> None:
+        """Replace some of the settings."""
+        with self.lock:
+            self.settings = dataclasses.replace(self.settings, **changes)  # type: ignore[arg-type]
 
     def add_project(
         self,
@@ -209,7 +244,12 @@ class World:
         """Return a folder that must exist (KeyError otherwise)."""
         return self.projects[project].environments[environment][path]
 
-    def apply(self, projects: Iterable[ProjectSpec], known: Iterable[identities.Identity]) -> None:
+    def apply(
+        self,
+        projects: Iterable[ProjectSpec],
+        known: Iterable[identities.Identity],
+        settings: Settings | None = None,
+    ) -> None:
         """Make the world what a seed says; what did not change keeps its id and version.
 
         A secret whose fields differ from the present ones is updated (version + 1), one with
@@ -225,6 +265,7 @@ class World:
                 )
                 self._apply_project(project, spec)
             self.identities = {identity.id: identity for identity in known}
+            self.settings = settings or Settings()
 
     def _apply_project(self, project: Project, spec: ProjectSpec) -> None:
         for gone in project.environments.keys() - spec.environments.keys():

@@ -93,16 +93,22 @@ def query(given: Query, parsers: Mapping[str, Parser], required: Sequence[str] =
     return parsed
 
 
-def body(raw: bytes, required: Sequence[str], optional: Sequence[str] = ()) -> dict[str, str]:
+def body(
+    raw: bytes | None, required: Sequence[str], optional: Sequence[str] = ()
+) -> dict[str, str]:
     """Parse a JSON body of text fields, each trimmed; unknown fields are dropped.
 
-    Raises: errors.Refused: 422 for a field that is missing or no text; 500 for what is not JSON,
-        because the server has no better word for it.
+    Args:
+        raw: None is a body that was too long to be taken.
+    Raises: errors.Refused: 422 for a field that is missing or no text; 500 for what is too long
+        or no JSON, because the server has no better word for either.
     """
+    if raw is None:
+        raise errors.internal()
     try:
         found = json.loads(raw)
     except ValueError as e:
-        raise errors.Refused(500, "InternalServerError", "Something went wrong") from e
+        raise errors.internal() from e
     if not isinstance(found, dict):
         _raise([{"code": "invalid_type", "path": [], "message": "Expected an object"}])
     issues: list[errors.JSON] = []

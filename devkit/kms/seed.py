@@ -46,14 +46,25 @@
             - {actions: [read], environment: prod, path: /app/**, keys: [DB_*, CERT]}
             - {actions: [describe]}        # read brings describe; the rest defaults to all
 
+    settings:
+      delayMs: 20                          # added to every answer
+      maintenance: true                    # everything but GET answers 500
+      rateLimits: {secrets: 40, write: 200, read: 60, all: 600}    # a minute; left out: off
+    faults:                                # armed anew with every save; see `faults`
+      - {route: GET /api/v3/secrets/raw, status: 503, times: 3}
+      - {route: "*", where: DB_PASSWORD, retryAfter: 1}    # where: part of path or query
+      - {status: 418, headers: {x-a: b}, body: text, error: Teapot, times: always}
+      # instead of `status`: delayMs, html: 200, redirect: URL, reset: true, truncateAfterBytes,
+      # or chunkBytes with chunkIntervalMs
+
 Every scalar is taken as the text that was written, so no value changes its meaning by looking like
 a number. What is wrong is told with its line and its YAML path. See `docnode` for the reading.
 """
 
 import pathlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from devkit.kms import docnode, identities, model, seed_identities
+from devkit.kms import docnode, faults, identities, model, seed_behaviour, seed_identities
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +73,14 @@ class Seed:
 
     projects: tuple[model.ProjectSpec, ...] = ()
     known: tuple[identities.Identity, ...] = ()
+    settings: model.Settings = field(default_factory=model.Settings)
+    planned: tuple[faults.Planned, ...] = ()
 
-    def apply(self, world: model.World) -> None:
-        """Make a world what the seed says."""
-        world.apply(self.projects, self.known)
+    def apply(self, world: model.World, target: faults.Faults | None = None) -> None:
+        """Make a world, and a server's faults, what the seed says; once only."""
+        world.apply(self.projects, self.known, self.settings)
+        if target is not None:
+            target.seed(self.planned)
 
 
 def load(path: pathlib.Path) -> Seed:
@@ -81,7 +96,7 @@ def parse(text: str) -> Seed:
 
     Raises: docnode.Invalid: with line, column and YAML path.
     """
-    top = docnode.parse(text).fields("projects", "identities")
+    top = docnode.parse(text).fields("projects", "identities", "settings", "faults")
     projects = tuple(
         _project(slug, node) for slug, node in top.get("projects", docnode.EMPTY).items()
     )
@@ -91,6 +106,10 @@ def parse(text: str) -> Seed:
         known=tuple(
             seed_identities.parse(id, node, ids)
             for id, node in top.get("identities", docnode.EMPTY).items()
+        ),
+        settings=seed_behaviour.settings(top.get("settings", docnode.EMPTY)),
+        planned=tuple(
+            seed_behaviour.fault(node) for node in top.get("faults", docnode.EMPTY).sequence()
         ),
     )
 

@@ -8,12 +8,14 @@ the faults may be touched from any thread while it runs.
 import asyncio
 import ssl
 import threading
+from collections.abc import Callable
 
 from aiohttp import web
 
-from devkit.kms import application, http, log, model, review, routes, tokens
+from devkit.kms import application, faults, http, log, model, review, routes, tokens, transmission
 
-_BODY_LIMIT_BYTES = 1 << 20
+# Of the request line and of a header, well above what a path of long names needs.
+_LINE_LIMIT_BYTES = 1 << 16
 
 
 class KMS:
@@ -23,7 +25,8 @@ class KMS:
         world: what it knows; tests keep it and change it as they go.
         reviewer: reviews pod tokens; None takes `pod_tokens`, which reviews what it issued.
         pod_tokens: issues service-account tokens for tests; made up when None.
-        delay_s: added to every answer, in seconds.
+        delay_s: added to every answer, in seconds, besides `world.settings.delay_s`.
+        listener: called with the record of every request that is complete.
         host: loopback address to listen on.
         port: 0 picks a free one.
         ssl_context: serve HTTPS with it; None serves HTTP.
@@ -36,6 +39,7 @@ class KMS:
         reviewer: review.Reviewer | None = None,
         pod_tokens: review.PodTokens | None = None,
         delay_s: float = 0.0,
+        listener: Callable[[log.Record], None] | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
         ssl_context: ssl.SSLContext | None = None,
@@ -43,11 +47,12 @@ class KMS:
         self.world = world
         self.tokens = tokens.Tokens(world)
         self.pod_tokens = pod_tokens or review.PodTokens(clock=world.clock)
-        self.requests = log.RequestLog()
-        self.delay_s = delay_s
+        self.requests = log.RequestLog(listener)
+        self.faults = faults.Faults()
         self._host, self._port, self._ssl_context = host, port, ssl_context
         context = routes.Context(world, self.tokens, reviewer or self.pod_tokens.review)
-        self._application = application.Application(context, self.requests)
+        self._application = application.Application(context, self.requests, self.faults, delay_s)
+        self._listener: _Listener | None = None
         self._started = threading.Event()
         self._failure: BaseException | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -60,6 +65,27 @@ class KMS:
         assert self._thread is not None, "not started"
         scheme = "http" if self._ssl_context is None else "https"
         return f"{scheme}://{self._host}:{self._port}"
+
+    @property
+    def connections_accepted(self) -> int:
+        """How many connections were accepted since the start."""
+        return self._listener.accepted if self._listener else 0
+
+    @property
+    def connections_open(self) -> int:
+        """How many connections are open now."""
+        return len(self._listener.connections) if self._listener else 0
+
+    def issue_token(
+        self,
+        namespace: str,
+        name: str,
+        audience: str | None = None,
+        ttl_s: int = 3600,
+        pod_uid: str | None = None,
+    ) -> str:
+        """Issue a service-account token, as `review.PodTokens.issue_token`."""
+        return self.pod_tokens.issue_token(namespace, name, audience, ttl_s, pod_uid)
 
     def start(self) -> "KMS":
         """Listen, and return once connections are accepted.
@@ -101,10 +127,18 @@ class KMS:
 
     async def _serve(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        runner = web.ServerRunner(
-            web.Server(self._handle, access_log=None, client_max_size=_BODY_LIMIT_BYTES),
-            shutdown_timeout=0.0,
+        listener = _Listener(
+            self._handle,
+            # A handler whose client has gone is cancelled, so that the log can tell.
+            handler_cancellation=True,
+            access_log=None,
+            max_line_size=_LINE_LIMIT_BYTES,
+            max_field_size=_LINE_LIMIT_BYTES,
+            # A refused body is not read to its end.
+            lingering_time=0.0,
         )
+        self._listener = listener
+        runner = web.ServerRunner(listener, shutdown_timeout=0.0)
         await runner.setup()
         try:
             site = web.TCPSite(
@@ -118,9 +152,11 @@ class KMS:
             await runner.cleanup()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        body = await request.read()
-        if self.delay_s:
-            await asyncio.sleep(self.delay_s)
+        body: bytes | None
+        try:
+            body = await request.read()
+        except web.HTTPRequestEntityTooLarge:
+            body = None
         response = await self._application.answer(
             http.Request(
                 method=request.method,
@@ -130,4 +166,14 @@ class KMS:
                 body=body,
             )
         )
-        return web.Response(status=response.status, headers=response.headers, body=response.body)
+        return await transmission.send(request, response)
+
+
+class _Listener(web.Server):
+    """The web server, which also counts connections."""
+
+    accepted = 0
+
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        self.accepted += 1
+        super().connection_made(handler, transport)
