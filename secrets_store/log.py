@@ -14,6 +14,7 @@ import threading
 import traceback
 from typing import Any, Generic, TypeVar
 
+DEBUG, INFO, WARNING, ERROR = logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR
 STRIPPED = "***stripped***"
 REQUEST_VERBOSITY = 5
 """klog verbosity from which requests and responses are logged."""

@@ -29,7 +29,7 @@ class StatusWriter:
     ) -> None:
         self._api, self._threads, self._watch, self._node = api, threads, watch, node
 
-    async def write(self, found: table.Volume, *, first: bool, deadline_s: float = 5.0) -> None:
+    async def write(self, found: table.Volume, *, first: bool, deadline_s: float) -> None:
         """Let the status object say what the record says.
 
         Costs no request if it said so when last written and nobody has touched it since, one if
@@ -49,11 +49,8 @@ class StatusWriter:
             node=self._node,
         )
         if self._current(found.status, wanted):
-            found.status_pending = False
             return
-        found.status_pending = True
         found.status = await self._threads.run(self._put, wanted, first, deadline_s)
-        found.status_pending = False
 
     def _current(self, written: dict[str, Any] | None, wanted: dict[str, Any]) -> bool:
         if written is None or pod_status.merge(written, wanted) is not None:

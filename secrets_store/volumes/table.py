@@ -31,19 +31,30 @@ class Volume:
         record: What is known for good.
         handover: What kubelet last gave; EMPTY_HANDOVER after a restart.
         handover_ends_s: Unix time from which the handover is of no use any more.
-        failures: Refreshes that failed in a row.
-        next_check_mono: When the volume is due; None while it waits for nothing.
+        failures: Checks that failed in a row.
+        check_due_mono: When the contents are to be checked; None: not by time.
+        chores_due_mono: When what a publish or refresh left undone is tried again.
+        chores: Attempts at the chores so far; 0 if nothing is undone.
+        requested: A check was asked for by name, also where rotation is off.
+        unplanned: The time of the next check has yet to be found out from the class.
+        awaits_handover: A check waits for what kubelet hands over with its next publish.
+        working, again: A background task has the volume; it is wanted once more.
         status: The status object as last written, None if it is not known.
-        status_pending: The status object could not be written yet.
     """
 
     record: record.Record
     handover: volume.Handover = volume.EMPTY_HANDOVER
     handover_ends_s: float = float("inf")
     failures: int = 0
-    next_check_mono: float | None = None
+    check_due_mono: float | None = None
+    chores_due_mono: float | None = None
+    chores: int = 0
+    requested: bool = False
+    unplanned: bool = False
+    awaits_handover: bool = False
+    working: bool = False
+    again: bool = False
     status: dict[str, Any] | None = None
-    status_pending: bool = False
 
 
 class InFlight:
@@ -99,6 +110,11 @@ class Table:
         for flight in self._running.values():
             if flight.pod_uid == pod_uid:
                 flight.abandon(reason)
+
+    def abandon_all(self, reason: str) -> None:
+        """Let all publishes give up."""
+        for flight in self._running.values():
+            flight.abandon(reason)
 
     @contextlib.asynccontextmanager
     async def flight(self, target_path: str, pod_uid: str) -> AsyncIterator[InFlight]:
