@@ -5,28 +5,18 @@ a connection of its own. A call returns an object or raises one of ``errors.ApiE
 within its deadline, retries included. It knows paths and bodies, no kinds.
 """
 
-import base64
+import contextlib
 import dataclasses
-import http.client
-import json
-import logging
-import random as random_module
-import threading
+import random
 import time
 import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Generic, Literal, TypeVar
+from typing import Generic, Literal, TypeVar
 
-import urllib3
-import urllib3.exceptions
-import urllib3.util
+from secrets_store import errors
+from secrets_store.kube import credentials, exchange, stream
 
-from secrets_store import errors, log
-from secrets_store.kube import credentials, faults, retry, stream, transport
-
-_log = log.get(__name__)
-
-Json = dict[str, Any]
+Json = exchange.Json
 Params = Mapping[str, str | int]
 T = TypeVar("T")
 
@@ -39,7 +29,6 @@ METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v
 DEADLINE_S = 10.0
 PAGE = 100
 RELISTS = 3
-READ_SIZE = 65536
 
 PATCH_TYPES = {
     "merge": "application/merge-patch+json",
@@ -47,7 +36,7 @@ PATCH_TYPES = {
     "json": "application/json-patch+json",
 }
 
-Observe = Callable[[str, str, str], None]
+Observe = exchange.Observe
 """Called with method, host and code (the status, or ``<error>``) of every attempt."""
 
 
@@ -68,30 +57,6 @@ class Listing(Generic[T]):
     resource_version: str
 
 
-@dataclasses.dataclass(slots=True)
-class _Call:
-    """One call in progress: what is sent, and what is left of its time."""
-
-    method: str
-    target: str
-    headers: dict[str, str]
-    body: bytes | None
-    repeatable: bool
-    ends_mono: float
-    attempt: int = 0
-    dropped: int = 0
-    token: str = ""
-    reauthorised: bool = False
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Failed:
-    """An attempt that failed, and what it would be raised as."""
-
-    outcome: retry.Outcome
-    error: errors.ApiError
-
-
 class Client:
     """Talk to one API server. Safe in any thread; makes no request before it is asked to.
 
@@ -102,7 +67,7 @@ class Client:
         pool_size: Connections kept and used at once besides the watches.
         clock: Monotonic seconds.
         sleep: Waits between tries; by default a wait that ``close`` ends.
-        random: Uniform in [0, 1), for jitter.
+        uniform: Random number between two, for jitter.
     """
 
     def __init__(
@@ -114,16 +79,17 @@ class Client:
         pool_size: int = 8,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] | None = None,
-        random: Callable[[], float] = random_module.random,
+        uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
-        self._user_agent, self._observe = user_agent, observe
-        self._clock, self._random = clock, random
-        self._pool_size = pool_size
-        self._closed = threading.Event()
-        self._sleep = sleep or self._closed.wait
-        self._token = credentials.Token(config, clock)
-        self._basic = _basic(config)
-        self._transport = transport.Transport(config, pool_size=pool_size)
+        self._exchange = exchange.Exchange(
+            config,
+            user_agent=user_agent,
+            observe=observe,
+            pool_size=pool_size,
+            clock=clock,
+            sleep=sleep,
+            uniform=uniform,
+        )
 
     def get(
         self,
@@ -157,28 +123,35 @@ class Client:
             project: Keeps what is needed of each object; the pages themselves are let go.
             deadline_s: For all pages together.
 
-        Raises: errors.ApiError: as ``get``; Gone only if the list expired three times.
+        Raises: errors.ApiError: as ``get``; Gone only if the list expired three times
+            while it was being read, each time starting over.
         """
-        ends_mono = self._clock() + deadline_s
-        for attempt in range(1, RELISTS + 1):
-            query: dict[str, str | int] = {"limit": PAGE, **(params or {})}
-            items: list[T] = []
-            try:
-                while True:
-                    left_s = ends_mono - self._clock()
-                    page = self._request("GET", path, query, accept, deadline_s=left_s)
-                    items += [project(item) for item in page.get("items") or ()]
-                    metadata = page.get("metadata") or {}
-                    if not metadata.get("continue"):
-                        return Listing(items, str(metadata.get("resourceVersion") or ""))
-                    query["continue"] = metadata["continue"]
-                    # The token names its version; the API server refuses both together.
-                    query.pop("resourceVersion", None)
-            except errors.Gone:
-                # The token has outlived its version; what was read so far is of no use.
-                if attempt == RELISTS or "continue" not in query:
-                    raise
-        raise AssertionError("unreachable")
+        ends_mono = self._exchange.now_mono() + deadline_s
+        for _ in range(RELISTS - 1):
+            with contextlib.suppress(errors.Gone):
+                return self._pages(path, params or {}, accept, project, ends_mono)
+        return self._pages(path, params or {}, accept, project, ends_mono)
+
+    def _pages(
+        self,
+        path: str,
+        params: Params,
+        accept: str,
+        project: Callable[[Json], T],
+        ends_mono: float,
+    ) -> Listing[T]:
+        query: dict[str, str | int] = {"limit": PAGE, **params}
+        items: list[T] = []
+        while True:
+            left_s = ends_mono - self._exchange.now_mono()
+            page = self._request("GET", path, query, accept, deadline_s=left_s)
+            items += [project(item) for item in page.get("items") or ()]
+            metadata = page.get("metadata") or {}
+            if not metadata.get("continue"):
+                return Listing(items, str(metadata.get("resourceVersion") or ""))
+            query["continue"] = metadata["continue"]
+            # The token names its version; the API server refuses both together.
+            query.pop("resourceVersion", None)
 
     def create(self, path: str, body: Json, *, deadline_s: float = DEADLINE_S) -> Json:
         """Create an object in the collection ``path``.
@@ -267,20 +240,19 @@ class Client:
             accept: What form the objects are to have.
             silence_s: So long no byte may come; above ``timeoutSeconds``.
         """
-        query = {**(params or {}), "watch": "1"}
+        link = self._exchange
         return stream.Watch(
-            self._transport.connection(transport.CONNECT_TIMEOUT_S),
-            _target(path, query),
-            lambda: self._headers(accept, self._token.get()),
+            link.transport.connection(),
+            _target(path, {**(params or {}), "watch": "1"}),
+            lambda: {"Accept": accept, **link.identity(link.token.get())},
             silence_s=silence_s,
-            observe=lambda code: self._observe("GET", self._transport.host, code),
-            refused=self._token.reload,
+            observe=lambda code: link.observe("GET", code),
+            refused=link.token.reload,
         )
 
     def close(self) -> None:
         """Close the pool and end waits between tries; a request in flight ends by its deadline."""
-        self._closed.set()
-        self._transport.close()
+        self._exchange.close()
 
     def _request(
         self,
@@ -294,145 +266,14 @@ class Client:
         repeatable: bool = True,
         deadline_s: float,
     ) -> Json:
-        headers = {"Content-Type": content_type} if content_type else {}
-        call = _Call(
-            method=method,
-            target=_target(path, params or {}),
-            headers=headers | {"Accept": accept},
-            body=None if body is None else json.dumps(body, separators=(",", ":")).encode(),
-            repeatable=repeatable,
-            ends_mono=self._clock() + deadline_s,
+        headers = {"Accept": accept}
+        if content_type:
+            headers["Content-Type"] = content_type
+        target = _target(path, params or {})
+        return self._exchange.run(
+            exchange.Call(method, target, headers, body, repeatable, deadline_s)
         )
-        while True:
-            failed = self._try(call)
-            if not isinstance(failed, _Failed):
-                return failed
-            self._before_next(call, failed)
-
-    def _before_next(self, call: _Call, failed: _Failed) -> None:
-        """Wait until the call may be sent again, or raise its error."""
-        outcome = failed.outcome
-        if outcome.status == 401 and not call.reauthorised and self._token.reload(call.token):
-            call.reauthorised = True
-            return
-        if outcome.fault is retry.Fault.DROPPED_IDLE and call.dropped < self._pool_size:
-            # Each such fault uses up one kept connection, so a fresh one comes up soon.
-            call.dropped += 1
-            return
-        call.attempt += 1
-        if not retry.worthwhile(outcome, repeatable=call.repeatable):
-            raise failed.error
-        delay_s = retry.delay_s(outcome, call.attempt, self._random)
-        if self._clock() + delay_s >= call.ends_mono:
-            raise failed.error
-        self._sleep(delay_s)
-
-    def _try(self, call: _Call) -> Json | _Failed:
-        """Send the call once; what went wrong is returned, for it need not be raised."""
-        left_s = call.ends_mono - self._clock()
-        if self._closed.is_set() or left_s <= 0:
-            why = "the client is closed" if self._closed.is_set() else "no time left for a request"
-            return _Failed(retry.Outcome(retry.Fault.FINAL), errors.Unavailable(why))
-        call.token = self._token.get()
-        started_mono = self._clock()
-        status, content, cause = 0, b"", None
-        answer_headers: Mapping[str, str] = {}
-        try:
-            response = self._transport.pool.urlopen(
-                call.method,
-                call.target,
-                body=call.body,
-                headers=call.headers | self._identity(call.token),
-                retries=False,
-                redirect=False,
-                preload_content=False,
-                timeout=urllib3.util.Timeout(
-                    connect=min(transport.CONNECT_TIMEOUT_S, left_s), read=left_s
-                ),
-                pool_timeout=left_s,  # type: ignore[arg-type]
-            )
-            content = self._read(response, call.ends_mono)
-            status, answer_headers = response.status, response.headers
-        except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
-            cause = faults.classify(error)
-        self._tell(call, status, self._clock() - started_mono, cause[1] if cause else None)
-        if cause is not None:
-            # Raised later and elsewhere: an error of the HTTP library can hold what was sent.
-            fault, name = cause
-            return _Failed(
-                retry.Outcome(fault), errors.Unavailable(f"API server: {name}", reason=name)
-            )
-        if 200 <= status < 300:
-            return _parsed(content)
-        after_s = faults.retry_after_s(answer_headers)
-        return _Failed(
-            retry.Outcome(status=status, retry_after_s=after_s),
-            faults.from_answer(status, content, after_s),
-        )
-
-    def _read(self, response: urllib3.BaseHTTPResponse, ends_mono: float) -> bytes:
-        """Read an answer to its end, however slowly it drips, but not beyond the deadline."""
-        parts = []
-        try:
-            while part := response.read1(READ_SIZE):
-                parts.append(part)
-                left_s = ends_mono - self._clock()
-                if left_s <= 0:
-                    raise TimeoutError
-                open_socket = getattr(response.connection, "sock", None)
-                if open_socket is not None:
-                    open_socket.settimeout(left_s)
-        except BaseException:
-            response.close()
-            raise
-        finally:
-            # A closed connection goes back too: it holds a place in the pool.
-            response.release_conn()
-        return b"".join(parts)
-
-    def _tell(self, call: _Call, status: int, took_s: float, fault: str | None) -> None:
-        self._observe(call.method, self._transport.host, str(status) if status else "<error>")
-        if _log.isEnabledFor(logging.DEBUG):
-            facts = log.pairs(
-                method=call.method,
-                path=call.target.partition("?")[0],
-                status=status or None,
-                fault=fault,
-                ms=round(took_s * 1000, 1),
-            )
-            _log.debug("api request", extra=facts)
-
-    def _headers(self, accept: str, token: str) -> dict[str, str]:
-        return {"Accept": accept} | self._identity(token)
-
-    def _identity(self, token: str) -> dict[str, str]:
-        identity = {"User-Agent": self._user_agent}
-        if token:
-            identity["Authorization"] = f"Bearer {token}"
-        elif self._basic.open():
-            identity["Authorization"] = self._basic.open()
-        return identity
-
-
-def _parsed(content: bytes) -> Json | _Failed:
-    try:
-        document = json.loads(content)
-    except ValueError:
-        document = None
-    if isinstance(document, dict):
-        return document
-    # Not chained: the parser's error holds the whole text, which can be a Secret.
-    return _Failed(
-        retry.Outcome(retry.Fault.FINAL), errors.Unavailable("API server: answer is not JSON")
-    )
 
 
 def _target(path: str, params: Params) -> str:
     return f"{path}?{urllib.parse.urlencode(params)}" if params else path
-
-
-def _basic(config: credentials.Config) -> log.Sealed[str]:
-    if not config.username:
-        return log.Sealed("")
-    pair = f"{config.username}:{config.password.open()}".encode()
-    return log.Sealed(f"Basic {base64.b64encode(pair).decode()}")

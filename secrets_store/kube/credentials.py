@@ -178,6 +178,14 @@ def _in_memory(certificate: bytes, key: log.Sealed[bytes]) -> Iterator[str]:
             yield file.name
 
 
+def is_token(text: str) -> bool:
+    """Tell whether a text can be a bearer token.
+
+    What cannot be a header is kept away from the HTTP library, whose error would show it.
+    """
+    return bool(text) and text.isascii() and text.isprintable()
+
+
 class Token:
     """The bearer token, read again when kubelet has renewed it. Safe in any thread."""
 
@@ -220,5 +228,5 @@ class Token:
                 value = file.read().strip()
         except (OSError, UnicodeDecodeError):
             return
-        if value:
+        if is_token(value):
             self._value, self._seen = log.Sealed(value), seen

@@ -47,6 +47,9 @@ def _config(
                 f"kubeconfig: user {user_name!r} uses {program}, which is not supported; "
                 "give it a token, tokenFile or client certificate"
             )
+    token = _text(user, "token")
+    if token and not credentials.is_token(token):
+        raise errors.ConfigurationError(f"kubeconfig: the token of user {user_name!r} is malformed")
     server = _server(_text(cluster, "server"))
     insecure = cluster.get("insecure-skip-tls-verify") is True
     ca = _content(cluster, "certificate-authority")
@@ -60,7 +63,7 @@ def _config(
         ca=ca.decode("ascii", "replace"),
         client_certificate=_content(user, "client-certificate"),
         client_key=log.Sealed(_content(user, "client-key")),
-        token=log.Sealed(_text(user, "token")),
+        token=log.Sealed(token),
         token_file=_path(user, "tokenFile"),
         username=_text(user, "username"),
         password=log.Sealed(_text(user, "password")),

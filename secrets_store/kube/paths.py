@@ -48,6 +48,12 @@ def csi_nodes(name: str | None = None) -> str:
     return _path("/apis/storage.k8s.io/v1", "csinodes", None, name)
 
 
+def resource(path: str) -> str:
+    """Return what a collection's path is called in a right, as ``plural`` or ``plural.group``."""
+    parts = path.split("/")
+    return parts[-1] if parts[1] == "api" else f"{parts[-1]}.{parts[2]}"
+
+
 def _path(prefix: str, resource: str, namespace: str | None, name: str | None) -> str:
     parts = [prefix]
     if namespace is not None:

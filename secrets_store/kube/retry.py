@@ -4,6 +4,8 @@ import dataclasses
 import enum
 from collections.abc import Callable
 
+from secrets_store.model import backoff
+
 BASE_S = 0.1
 CAP_S = 2.0
 
@@ -51,13 +53,13 @@ def worthwhile(outcome: Outcome, *, repeatable: bool) -> bool:
     return repeatable and outcome.status in TRANSIENT
 
 
-def delay_s(outcome: Outcome, attempt: int, random: Callable[[], float]) -> float:
+def delay_s(outcome: Outcome, failures: int, uniform: Callable[[float, float], float]) -> float:
     """Return the pause before the next try: full jitter, on top of what the server asks for.
 
     Args:
         outcome: How the last attempt ended.
-        attempt: 1 after the first attempt.
-        random: Uniform in [0, 1).
+        failures: Failed attempts before that one.
+        uniform: Random number between two.
     """
-    jitter = random() * min(CAP_S, BASE_S * 2.0 ** min(attempt, 10))
-    return (outcome.retry_after_s or 0.0) + jitter
+    jitter_s = backoff.full_jitter(failures, base_s=BASE_S, cap_s=CAP_S, uniform=uniform)
+    return (outcome.retry_after_s or 0.0) + jitter_s

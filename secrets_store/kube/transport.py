@@ -113,15 +113,18 @@ class Transport:
         manager.pool_classes_by_scheme = {"http": _PlainPool, "https": _TlsPool}
         return manager.connection_from_host(host, port, "https")
 
-    def connection(self, timeout_s: float) -> urllib3.connection.HTTPConnection:
+    def connection(self) -> urllib3.connection.HTTPConnection:
         """Return a connection of its own, not yet open, outside of the pool."""
         host, port = self._address
         if not self._tls:
-            return _Plain(host, port, timeout=timeout_s, **self._options)
+            return _Plain(host, port, timeout=CONNECT_TIMEOUT_S, **self._options)
         if self._proxy is None:
-            return _Tls(host, port, timeout=timeout_s, **self._options)
+            return _Tls(host, port, timeout=CONNECT_TIMEOUT_S, **self._options)
         connection = _Tls(
-            self._proxy.host or "", self._proxy.port or 80, timeout=timeout_s, **self._options
+            self._proxy.host or "",
+            self._proxy.port or 80,
+            timeout=CONNECT_TIMEOUT_S,
+            **self._options,
         )
         connection.set_tunnel(host, port, dict(self._proxy_headers), scheme="http")
         return connection
