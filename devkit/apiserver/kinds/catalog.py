@@ -1,0 +1,61 @@
+"""Everything the server knows of the resources it serves: table, rules, columns, schemas."""
+
+from devkit.apiserver import crds, objects, resources, store, tables
+from devkit.apiserver.kinds import definition, pod, secret, strategy
+
+CRD_STORAGE = "customresourcedefinitions.apiextensions.k8s.io"
+_PLAIN = strategy.Strategy()
+_BUILT_IN: dict[str, strategy.Strategy] = {
+    "pods": pod.Pod(),
+    "secrets": secret.Secret(),
+    "configmaps": secret.ConfigMap(),
+    CRD_STORAGE: definition.CustomResourceDefinition(),
+} | {
+    f"{plural}.rbac.authorization.k8s.io": strategy.PathNamed()
+    for plural in ("roles", "rolebindings", "clusterroles", "clusterrolebindings")
+}
+
+
+class Catalog:
+    """The served resources; follows the CRDs in the store."""
+
+    def __init__(self, kept: store.Store) -> None:
+        self._store = kept
+        self.table = resources.Table.with_built_ins()
+        self._definitions: dict[str, crds.Definition] = {}
+        kept.listen(CRD_STORAGE, self._on_crd)
+
+    def strategy(self, resource: resources.Resource) -> strategy.Strategy:
+        if resource.custom:
+            return self._definitions[resource.storage_key].strategies[resource.version]
+        return _BUILT_IN.get(resource.storage_key, _PLAIN)
+
+    def columns(self, resource: resources.Resource) -> list[tables.Column]:
+        if resource.custom:
+            definitions = self._definitions[resource.storage_key].columns[resource.version]
+            return tables.custom_columns(definitions)
+        return tables.built_in_columns(resource.storage_key)
+
+    def storage_version(self, storage: str) -> str:
+        """Return the apiVersion a custom resource is stored in, empty for built-in ones."""
+        found = self._definitions.get(storage)
+        return found.storage_api_version if found else ""
+
+    def schema(self, resource: resources.Resource) -> objects.Object:
+        """Return the OpenAPI schema of a custom resource, empty for built-in ones."""
+        found = self._definitions.get(resource.storage_key)
+        return found.schemas[resource.version] if found else {}
+
+    def _on_crd(self, change: store.Change) -> None:
+        name = change.key[1]
+        before = self._definitions.pop(name, None)
+        after = None
+        if change.new is not None:
+            after = self._definitions[name] = crds.define(change.new.obj)
+        self.table.replace(before.served if before else (), after.served if after else ())
+        if after is None:
+            # The real server holds the CRD by a finalizer until its objects are gone.
+            for entry in self._store.entries(name):
+                self._store.remove(
+                    name, objects.namespace_of(entry.obj), objects.name_of(entry.obj)
+                )

@@ -1,0 +1,153 @@
+"""Pods: defaults, the status the server starts with, what may change, how long they linger.
+
+Source: core defaults, registry/core/pod strategy.
+"""
+
+from devkit.apiserver import errors, objects
+from devkit.apiserver.kinds import strategy
+
+_DEFAULT_GRACE_S = 30
+
+
+def default_spec(spec: objects.Object) -> None:
+    """Fill a pod spec as the server does, in pods and in the templates of their owners."""
+    strategy.setdefault(spec, "restartPolicy", "Always")
+    strategy.setdefault(spec, "terminationGracePeriodSeconds", _DEFAULT_GRACE_S)
+    strategy.setdefault(spec, "dnsPolicy", "ClusterFirst")
+    strategy.setdefault(spec, "securityContext", {})
+    strategy.setdefault(spec, "schedulerName", "default-scheduler")
+    if account := spec.get("serviceAccountName") or spec.get("serviceAccount"):
+        spec["serviceAccountName"] = spec["serviceAccount"] = account
+    for field in ("initContainers", "containers"):
+        for container in spec.get(field) or []:
+            _default_container(container)
+    for volume in spec.get("volumes") or []:
+        _default_volume(volume)
+
+
+def _default_container(container: objects.Object) -> None:
+    image = str(container.get("image") or "")
+    tag = image.rpartition("/")[2].partition(":")[2]
+    latest = "@" not in image and tag in ("", "latest")
+    strategy.setdefault(container, "imagePullPolicy", "Always" if latest else "IfNotPresent")
+    strategy.setdefault(container, "resources", {})
+    strategy.setdefault(container, "terminationMessagePath", "/dev/termination-log")
+    strategy.setdefault(container, "terminationMessagePolicy", "File")
+    for port in container.get("ports") or []:
+        strategy.setdefault(port, "protocol", "TCP")
+
+
+def _default_volume(volume: objects.Object) -> None:
+    if set(volume) == {"name"}:
+        volume["emptyDir"] = {}
+    if isinstance(volume.get("secret"), dict):
+        strategy.setdefault(volume["secret"], "defaultMode", 0o644)
+    if isinstance(volume.get("configMap"), dict):
+        strategy.setdefault(volume["configMap"], "defaultMode", 0o644)
+    if isinstance(volume.get("projected"), dict):
+        strategy.setdefault(volume["projected"], "defaultMode", 0o644)
+    if isinstance(volume.get("hostPath"), dict):
+        strategy.setdefault(volume["hostPath"], "type", "")
+
+
+def _is_best_effort(spec: objects.Object) -> bool:
+    return not any(
+        (container.get("resources") or {}).get(field)
+        for kind in ("initContainers", "containers")
+        for container in spec.get(kind) or []
+        for field in ("limits", "requests")
+    )
+
+
+def spec_causes(spec: objects.Object, at: str) -> list[errors.Cause]:
+    """Return what is wrong with a pod spec, as far as it is looked at."""
+    causes = []
+    containers = spec.get("containers") or []
+    if not containers:
+        causes.append(errors.required(f"{at}.containers"))
+    names: set[str] = set()
+    for number, container in enumerate(containers):
+        name = container.get("name") or ""
+        if not name:
+            causes.append(errors.required(f"{at}.containers[{number}].name"))
+        elif name in names:
+            causes.append(
+                errors.Cause(
+                    "FieldValueDuplicate",
+                    f"{at}.containers[{number}].name",
+                    f'Duplicate value: "{name}"',
+                )
+            )
+        names.add(name)
+        if not container.get("image"):
+            causes.append(errors.required(f"{at}.containers[{number}].image"))
+    volumes = {volume.get("name") for volume in spec.get("volumes") or []}
+    for number, container in enumerate(containers):
+        for place, mount in enumerate(container.get("volumeMounts") or []):
+            if mount.get("name") not in volumes:
+                field = f"{at}.containers[{number}].volumeMounts[{place}].name"
+                shown = objects.encode(mount.get("name")).decode()
+                causes.append(errors.Cause("FieldValueNotFound", field, f"Not found: {shown}"))
+    return causes
+
+
+class Pod(strategy.Strategy):
+    """core/v1 Pod."""
+
+    def prepare_create(self, obj: objects.Object) -> None:
+        spec = strategy.setdefault(obj, "spec", {})
+        default_spec(spec)
+        strategy.setdefault(spec, "enableServiceLinks", True)
+        quality = "BestEffort" if _is_best_effort(spec) else "Burstable"
+        obj["status"] = {"phase": "Pending", "qosClass": quality}
+
+    def prepare_update(self, new: objects.Object, old: objects.Object) -> None:
+        spec = strategy.setdefault(new, "spec", {})
+        default_spec(spec)
+        strategy.setdefault(spec, "enableServiceLinks", True)
+
+    def validate(self, obj: objects.Object) -> list[errors.Cause]:
+        return spec_causes(obj["spec"], "spec")
+
+    def validate_update(self, new: objects.Object, old: objects.Object) -> list[errors.Cause]:
+        if _fixed_part(new["spec"]) == _fixed_part(old["spec"]):
+            return []
+        return [
+            errors.forbidden_field(
+                "spec",
+                "pod updates may not change fields other than `spec.containers[*].image`,"
+                "`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` "
+                "(only additions to existing tolerations),`spec.terminationGracePeriodSeconds` "
+                "(allow it to be set to 1 if it was previously negative)",
+            )
+        ]
+
+
+def _fixed_part(spec: objects.Object) -> objects.Object:
+    fixed = {
+        key: value
+        for key, value in spec.items()
+        if key not in ("activeDeadlineSeconds", "tolerations") and value not in ([], {}, "", None)
+    }
+    for field in ("containers", "initContainers"):
+        if field in fixed:
+            fixed[field] = [{**item, "image": ""} for item in fixed[field]]
+    return fixed
+
+
+def grace_period_s(pod: objects.Object, asked: int | None) -> int:
+    """Return how long a pod lingers after a delete; 0 means it goes at once.
+
+    Args:
+        pod: the stored pod.
+        asked: gracePeriodSeconds of the request; None leaves it to the pod.
+    """
+    spec, status = pod.get("spec") or {}, pod.get("status") or {}
+    if not spec.get("nodeName") or status.get("phase") in ("Succeeded", "Failed"):
+        return 0
+    grace = asked
+    if grace is None:
+        grace = spec.get("terminationGracePeriodSeconds")
+    if grace is None:
+        grace = _DEFAULT_GRACE_S
+    return max(grace, 1) if grace < 0 else grace

@@ -1,0 +1,242 @@
+"""Object metadata: what the server sets itself, what it keeps, and the rules for names and labels.
+
+Source: apimachinery `validation` (qualified names, DNS labels and subdomains), apiserver `rest`
+(BeforeCreate, BeforeUpdate).
+"""
+
+import random
+import re
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from devkit.apiserver import errors, objects
+
+_FIELDS = {
+    "name": str,
+    "generateName": str,
+    "namespace": str,
+    "selfLink": str,
+    "uid": str,
+    "resourceVersion": str,
+    "generation": int,
+    "creationTimestamp": str,
+    "deletionTimestamp": str,
+    "deletionGracePeriodSeconds": int,
+    "labels": dict,
+    "annotations": dict,
+    "ownerReferences": list,
+    "finalizers": list,
+    "managedFields": list,
+}
+_JSON_NAMES = {str: "string", int: "int64", dict: "map[string]string", list: "slice"}
+_DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+_DNS_SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_QUALIFIED = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]")
+_LABEL_VALUE = re.compile(r"(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?")
+_ANNOTATIONS_LIMIT_BYTES = 256 * 1024
+_SUFFIX_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
+_LONGEST_GENERATED = 63
+
+NameRule = Callable[[str], str]
+
+
+def subdomain(name: str) -> str:
+    """Return what is wrong with a DNS-1123 subdomain, nothing if it is one."""
+    if len(name) > 253:
+        return "must be no more than 253 characters"
+    if not _DNS_SUBDOMAIN.fullmatch(name):
+        return (
+            "a lowercase RFC 1123 subdomain must consist of lower case letters, digits, '-' or "
+            f"'.', with a letter or digit at each end (regex: '{_DNS_SUBDOMAIN.pattern}')"
+        )
+    return ""
+
+
+def label(name: str) -> str:
+    """Return what is wrong with a DNS-1123 label, nothing if it is one."""
+    if len(name) > 63:
+        return "must be no more than 63 characters"
+    if not _DNS_LABEL.fullmatch(name):
+        return (
+            "a lowercase RFC 1123 label must consist of lower case letters, digits or '-', with a "
+            f"letter or digit at each end (regex: '{_DNS_LABEL.pattern}')"
+        )
+    return ""
+
+
+def path_segment(name: str) -> str:
+    """Return what forbids a name in a path; RBAC objects are bound by nothing else."""
+    if name in (".", ".."):
+        return f"may not be '{name}'"
+    for character in "/%":
+        if character in name:
+            return f"may not contain '{character}'"
+    return ""
+
+
+def qualified_name(name: str) -> str:
+    """Return what is wrong with a label or annotation key, nothing if it is well formed."""
+    prefix, slash, last = name.rpartition("/")
+    if slash and (not prefix or subdomain(prefix)):
+        return f"prefix part {subdomain(prefix) or 'must be non-empty'}"
+    if not last:
+        return "name part must be non-empty"
+    if len(last) > 63:
+        return "name part must be no more than 63 characters"
+    if not _QUALIFIED.fullmatch(last):
+        return (
+            "name part must consist of letters, digits, '-', '_' or '.', with a letter or digit "
+            f"at each end (regex: '{_QUALIFIED.pattern}')"
+        )
+    return ""
+
+
+def label_value(value: str) -> str:
+    """Return what is wrong with a label's value, nothing if it is well formed."""
+    if len(value) > 63:
+        return "must be no more than 63 characters"
+    if not _LABEL_VALUE.fullmatch(value):
+        return (
+            "a valid label must be empty or consist of letters, digits, '-', '_' or '.', with a "
+            f"letter or digit at each end (regex: '{_LABEL_VALUE.pattern}')"
+        )
+    return ""
+
+
+def clean(obj: objects.Object) -> None:
+    """Drop unknown and empty metadata fields in place.
+
+    Raises: errors.StatusError: 400 if a field has the wrong type.
+    """
+    meta = obj.get("metadata")
+    if meta is None:
+        meta = {}
+    if not isinstance(meta, dict):
+        raise _mistyped("metadata", meta, "v1.ObjectMeta")
+    kept: objects.Object = {}
+    for field, wanted in _FIELDS.items():
+        value = meta.get(field)
+        if value is None or (value in ("", {}, []) and field != "generation"):
+            continue
+        if not isinstance(value, wanted) or isinstance(value, bool):
+            raise _mistyped(f"metadata.{field}", value, _JSON_NAMES[wanted])
+        kept[field] = value
+    for field in ("labels", "annotations"):
+        for key, value in kept.get(field, {}).items():
+            if value is None:
+                kept[field] = {**kept[field], key: ""}
+            elif not isinstance(value, str):
+                raise _mistyped(f"metadata.{field}.{key}", value, "string")
+    obj["metadata"] = kept
+
+
+def _mistyped(field: str, value: Any, wanted: str) -> errors.StatusError:
+    sent = {bool: "bool", int: "number", float: "number", str: "string", list: "array"}
+    return errors.bad_request(
+        f"json: cannot unmarshal {sent.get(type(value), 'object')} into Go struct field "
+        f".{field} of type {wanted}"
+    )
+
+
+def fill_new(obj: objects.Object) -> None:
+    """Set what the server decides at creation: name from generateName, uid, time."""
+    meta = obj["metadata"]
+    for field in ("selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"):
+        meta.pop(field, None)
+    if not meta.get("name") and meta.get("generateName"):
+        base = meta["generateName"][: _LONGEST_GENERATED - 5]
+        meta["name"] = base + "".join(random.choices(_SUFFIX_LETTERS, k=5))
+    meta["uid"] = str(uuid.uuid4())
+    meta["creationTimestamp"] = objects.timestamp()
+
+
+def carry_over(new: objects.Object, old: objects.Object) -> None:
+    """Keep in an update what only the server may set."""
+    meta, before = new["metadata"], old["metadata"]
+    for field in (
+        "uid",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "generation",
+        "generateName",
+        "selfLink",
+    ):
+        if field in before:
+            meta[field] = before[field]
+        else:
+            meta.pop(field, None)
+
+
+def validate(meta: objects.Object, name_rule: NameRule) -> list[errors.Cause]:
+    """Check names, labels, annotations, owners and finalizers."""
+    causes = []
+    if not meta.get("name"):
+        causes.append(errors.required("metadata.name", "name or generateName is required"))
+    elif why := name_rule(meta["name"]):
+        causes.append(errors.invalid_value("metadata.name", meta["name"], why))
+    for key, value in meta.get("labels", {}).items():
+        if why := qualified_name(key):
+            causes.append(errors.invalid_value("metadata.labels", key, why))
+        if why := label_value(value):
+            causes.append(errors.invalid_value("metadata.labels", value, why))
+    size = 0
+    for key, value in meta.get("annotations", {}).items():
+        size += len(key.encode()) + len(value.encode())
+        if why := qualified_name(key.lower()):
+            causes.append(errors.invalid_value("metadata.annotations", key, why))
+    if size > _ANNOTATIONS_LIMIT_BYTES:
+        causes.append(
+            errors.too_long(
+                "metadata.annotations", f"may not be more than {_ANNOTATIONS_LIMIT_BYTES} bytes"
+            )
+        )
+    causes += _owner_causes(meta.get("ownerReferences", []))
+    for finalizer in meta.get("finalizers", []):
+        if why := qualified_name(str(finalizer)):
+            causes.append(errors.invalid_value("metadata.finalizers", finalizer, why))
+    return causes
+
+
+def _owner_causes(owners: list[Any]) -> list[errors.Cause]:
+    causes = []
+    controllers = []
+    for number, owner in enumerate(owners):
+        at = f"metadata.ownerReferences[{number}]"
+        if not isinstance(owner, dict):
+            raise _mistyped("metadata.ownerReferences", owner, "v1.OwnerReference")
+        for field in ("apiVersion", "kind", "name", "uid"):
+            if not owner.get(field):
+                causes.append(
+                    errors.invalid_value(
+                        f"{at}.{field}", owner.get(field) or "", "must not be empty"
+                    )
+                )
+        if owner.get("controller"):
+            controllers.append(owner)
+    if len(controllers) > 1:
+        causes.append(
+            errors.invalid_value(
+                "metadata.ownerReferences",
+                owners,
+                "only one reference can have controller set to true",
+            )
+        )
+    return causes
+
+
+def validate_update(new: objects.Object, old: objects.Object) -> list[errors.Cause]:
+    """Check that an object being deleted gets no new finalizers."""
+    if "deletionTimestamp" not in old:
+        return []
+    added = [item for item in new.get("finalizers", []) if item not in old.get("finalizers", [])]
+    if not added:
+        return []
+    return [
+        errors.forbidden_field(
+            "metadata.finalizers",
+            "no new finalizers can be added if the object is being deleted, found new "
+            f"finalizers {added}",
+        )
+    ]
