@@ -9,7 +9,7 @@ import asyncio
 import dataclasses
 import logging
 
-from devkit.kms import errors, faults, http, identities, limits, log, routes
+from devkit.kms import errors, faults, identities, limits, log, messages, routes
 
 _log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class Application:
         self._delay_s = delay_s
         self._limiter = limits.Limiter(context.world)
 
-    async def answer(self, request: http.Request) -> http.Response:
+    async def answer(self, request: messages.Request) -> messages.Response:
         """Answer one request; raises nothing but CancelledError, when the client has gone."""
         record = log.Record(
             method=request.method,
@@ -64,8 +64,8 @@ class Application:
         return response
 
     async def _delivered(
-        self, request: http.Request, found: Found, record: log.Record
-    ) -> http.Response:
+        self, request: messages.Request, found: Found, record: log.Record
+    ) -> messages.Response:
         """Answer as the planned faults will have it."""
         fault = self._planned.take(record.route, request.target)
         delay_s = self._delay_s + self._context.world.settings.delay_s
@@ -82,8 +82,8 @@ class Application:
         return response
 
     async def _true_answer(
-        self, request: http.Request, found: Found, record: log.Record
-    ) -> http.Response:
+        self, request: messages.Request, found: Found, record: log.Record
+    ) -> messages.Response:
         if not isinstance(found, tuple):
             return _no_route(request, found)
         route, parameters = found
@@ -105,9 +105,11 @@ class Application:
         except Exception:
             _log.exception("%s failed", route.name)
             status, document = 500, errors.internal().body()
-        return http.json_response(status, document, headers, request.headers.get("if-none-match"))
+        return messages.json_response(
+            status, document, headers, request.headers.get("if-none-match")
+        )
 
-    def _identify(self, request: http.Request) -> identities.Identity | None:
+    def _identify(self, request: messages.Request) -> identities.Identity | None:
         """Judge the credentials of a request, whether its route asks for any or not."""
         if "x-api-key" in request.headers:
             raise errors.bad_request("API keys are no longer supported")
@@ -119,8 +121,8 @@ class Application:
 
 
 def _no_route(
-    request: http.Request, cause: errors.RouteMissing | UnicodeDecodeError
-) -> http.Response:
+    request: messages.Request, cause: errors.RouteMissing | UnicodeDecodeError
+) -> messages.Response:
     none_match = request.headers.get("if-none-match")
     if isinstance(cause, UnicodeDecodeError):
         document: errors.JSON = {
@@ -128,8 +130,8 @@ def _no_route(
             "error": "Bad Request",
             "statusCode": 400,
         }
-        return http.json_response(400, document, {}, none_match)
+        return messages.json_response(400, document, {}, none_match)
     inside = request.path == "/api" or request.path.startswith("/api/")
     if request.method in ("GET", "HEAD") and not inside:
-        return http.html_response()
-    return http.json_response(404, cause.body(), {}, none_match)
+        return messages.html_response()
+    return messages.json_response(404, cause.body(), {}, none_match)

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from devkit.kms import errors, http
+from devkit.kms import errors, messages
 
 ANY_ROUTE = "*"
 
@@ -37,20 +37,22 @@ class Fault:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = field(default=None, repr=False)
     error: str = "InternalServerError"
-    delivery: http.Delivery = field(default_factory=http.Delivery)
+    delivery: messages.Delivery = field(default_factory=messages.Delivery)
 
-    def response(self) -> http.Response | None:
+    def response(self) -> messages.Response | None:
         """Make the answer that takes the true one's place, or None."""
         if self.delivery.reset:
-            return http.Response(status=0, delivery=self.delivery)
+            return messages.Response(status=0, delivery=self.delivery)
         if self.status is None:
             return None
         headers, body = self.headers, self.body
         if body is None:
             refused = errors.Refused(self.status, self.error, "A fault was asked for")
-            plain = http.json_response(self.status, refused.body(), headers, None)
+            plain = messages.json_response(self.status, refused.body(), headers, None)
             headers, body = plain.headers, plain.body
-        return http.Response(status=self.status, headers=headers, body=body, delivery=self.delivery)
+        return messages.Response(
+            status=self.status, headers=headers, body=body, delivery=self.delivery
+        )
 
 
 def status(
@@ -78,7 +80,7 @@ def retry_after(wait: str, status: int = 429) -> Fault:
 
 def html(status: int = 200) -> Fault:
     """Answer with a page, as a proxy or the standalone KMS does."""
-    page = http.html_response()
+    page = messages.html_response()
     return Fault(name="html", status=status, headers=page.headers, body=page.body)
 
 
@@ -101,18 +103,20 @@ def slow(chunk_bytes: int, interval_s: float) -> Fault:
     """Send headers at once and the body piece by piece, with a pause before each."""
     return Fault(
         name="slow body",
-        delivery=http.Delivery(chunk_bytes=chunk_bytes, chunk_interval_s=interval_s),
+        delivery=messages.Delivery(chunk_bytes=chunk_bytes, chunk_interval_s=interval_s),
     )
 
 
 def truncated(after_bytes: int) -> Fault:
     """Announce the whole body, send its beginning, close the connection."""
-    return Fault(name="truncated body", delivery=http.Delivery(truncate_after_bytes=after_bytes))
+    return Fault(
+        name="truncated body", delivery=messages.Delivery(truncate_after_bytes=after_bytes)
+    )
 
 
 def reset() -> Fault:
     """Reset the connection instead of answering."""
-    return Fault(name="reset", delivery=http.Delivery(reset=True))
+    return Fault(name="reset", delivery=messages.Delivery(reset=True))
 
 
 @dataclass(slots=True, eq=False)

@@ -102,11 +102,17 @@ class ApiServer:
         host: e.g. `https://10.0.0.1:6443`.
         reviewer_jwt: bearer of the request; None sends the token under review itself.
         ca_certificate: PEM to check the server against; None takes the system's roots.
+        timeout_s: for connecting, and again for the answer.
     """
 
     def __init__(
-        self, host: str, reviewer_jwt: str | None = None, ca_certificate: str | None = None
+        self,
+        host: str,
+        reviewer_jwt: str | None = None,
+        ca_certificate: str | None = None,
+        timeout_s: float = _TIMEOUT_S,
     ) -> None:
+        self._timeout_s = timeout_s
         self._url = host.rstrip("/") + "/apis/authentication.k8s.io/v1/tokenreviews"
         self._reviewer_jwt = reviewer_jwt
         self._ca_certificate = ca_certificate
@@ -127,7 +133,7 @@ class ApiServer:
         try:
             with urllib3.PoolManager(
                 ssl_context=ssl.create_default_context(cadata=self._ca_certificate),
-                timeout=_TIMEOUT_S,
+                timeout=self._timeout_s,
                 retries=False,
             ) as pool:
                 answer = pool.request(
@@ -161,8 +167,12 @@ def _status(answer: urllib3.BaseHTTPResponse) -> Status:
     )
 
 
+# The second is a name that cannot be one, for example with a label that is too long.
+_NO_HOST = (urllib3.exceptions.NameResolutionError, urllib3.exceptions.LocationParseError)
+
+
 def _unreachable(cause: Exception) -> errors.Refused:
-    if isinstance(cause, urllib3.exceptions.NameResolutionError):
+    if isinstance(cause, _NO_HOST):
         return errors.bad_request("No such host", "KubernetesHostNotFound")
     if isinstance(cause, urllib3.exceptions.TimeoutError):
         return errors.bad_request("No answer in time", "KubernetesConnectionTimeout")

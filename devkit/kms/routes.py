@@ -7,7 +7,7 @@ import urllib.parse
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-from devkit.kms import errors, http, identities, login, model, reading, review, schema, tokens
+from devkit.kms import errors, identities, login, messages, model, reading, review, schema, tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Context:
 class Call:
     """One request on its way into a handler; `identity` is there where the route needs one."""
 
-    request: http.Request
+    request: messages.Request
     parameters: Mapping[str, str]
     identity: identities.Identity | None
 
@@ -66,7 +66,7 @@ class Route:
         return found
 
 
-def find(request: http.Request) -> tuple[Route, dict[str, str]]:
+def find(request: messages.Request) -> tuple[Route, dict[str, str]]:
     """Find a request's route and path parameters.
 
     Raises:

@@ -10,12 +10,10 @@ import ssl
 import threading
 from collections.abc import Callable
 
-from aiohttp import web
+from devkit.kms import application, connection, faults, log, model, review, routes, tokens
 
-from devkit.kms import application, faults, http, log, model, review, routes, tokens, transmission
-
-# Of the request line and of a header, well above what a path of long names needs.
-_LINE_LIMIT_BYTES = 1 << 16
+# A storm of pods connects within a few milliseconds; none shall wait for a SYN to be sent again.
+_BACKLOG = 1024
 
 
 class KMS:
@@ -52,7 +50,8 @@ class KMS:
         self._host, self._port, self._ssl_context = host, port, ssl_context
         context = routes.Context(world, self.tokens, reviewer or self.pod_tokens.review)
         self._application = application.Application(context, self.requests, self.faults, delay_s)
-        self._listener: _Listener | None = None
+        self._opened: set[connection.Connection] = set()
+        self._accepted = 0
         self._started = threading.Event()
         self._failure: BaseException | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -69,12 +68,17 @@ class KMS:
     @property
     def connections_accepted(self) -> int:
         """How many connections were accepted since the start."""
-        return self._listener.accepted if self._listener else 0
+        return self._accepted
 
     @property
     def connections_open(self) -> int:
         """How many connections are open now."""
-        return len(self._listener.connections) if self._listener else 0
+        return len(self._opened)
+
+    def close_connections(self) -> None:
+        """Close all connections, as a restarted load balancer does; the listener stays."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._close_all)
 
     def issue_token(
         self,
@@ -127,53 +131,20 @@ class KMS:
 
     async def _serve(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        listener = _Listener(
-            self._handle,
-            # A handler whose client has gone is cancelled, so that the log can tell.
-            handler_cancellation=True,
-            access_log=None,
-            max_line_size=_LINE_LIMIT_BYTES,
-            max_field_size=_LINE_LIMIT_BYTES,
-            # A refused body is not read to its end.
-            lingering_time=0.0,
+        listener = await self._loop.create_server(
+            self._connect, self._host, self._port, ssl=self._ssl_context, backlog=_BACKLOG
         )
-        self._listener = listener
-        runner = web.ServerRunner(listener, shutdown_timeout=0.0)
-        await runner.setup()
-        try:
-            site = web.TCPSite(
-                runner, self._host, self._port, ssl_context=self._ssl_context, backlog=1024
-            )
-            await site.start()
-            self._port = runner.addresses[0][1]
-            self._started.set()
-            await self._stop.wait()
-        finally:
-            await runner.cleanup()
+        self._port = listener.sockets[0].getsockname()[1]
+        self._started.set()
+        await self._stop.wait()
+        listener.close()
+        self._close_all()
+        await listener.wait_closed()
 
-    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        body: bytes | None
-        try:
-            body = await request.read()
-        except web.HTTPRequestEntityTooLarge:
-            body = None
-        response = await self._application.answer(
-            http.Request(
-                method=request.method,
-                target=request.raw_path,
-                headers={name.lower(): value for name, value in request.headers.items()},
-                address=request.remote or "",
-                body=body,
-            )
-        )
-        return await transmission.send(request, response)
+    def _connect(self) -> connection.Connection:
+        self._accepted += 1
+        return connection.Connection(self._application.answer, self._opened)
 
-
-class _Listener(web.Server):
-    """The web server, which also counts connections."""
-
-    accepted = 0
-
-    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
-        self.accepted += 1
-        super().connection_made(handler, transport)
+    def _close_all(self) -> None:
+        for each in [*self._opened]:
+            each.close()

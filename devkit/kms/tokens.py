@@ -154,7 +154,8 @@ class Tokens:
 
 
 def _trusts(identity: identities.Identity, address: str) -> bool:
+    if not identity.trusted_ips:
+        return True
     client = ipaddress.ip_address(address)
-    return not identity.trusted_ips or any(
-        client in ipaddress.ip_network(each, strict=False) for each in identity.trusted_ips
-    )
+    networks = (ipaddress.ip_network(each, strict=False) for each in identity.trusted_ips)
+    return any(client in network for network in networks)
