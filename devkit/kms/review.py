@@ -174,12 +174,12 @@ _NO_HOST = (urllib3.exceptions.NameResolutionError, urllib3.exceptions.LocationP
 def _unreachable(cause: Exception) -> errors.Refused:
     if isinstance(cause, _NO_HOST):
         return errors.bad_request("No such host", "KubernetesHostNotFound")
-    if isinstance(cause, urllib3.exceptions.TimeoutError):
+    if isinstance(cause.__cause__, ConnectionRefusedError):
+        return errors.bad_request("Connection refused", "KubernetesConnectionRefused")
+    # urllib3 counts every connection that could not be made among its timeouts.
+    failed = isinstance(cause, urllib3.exceptions.NewConnectionError)
+    if isinstance(cause, urllib3.exceptions.TimeoutError) and not failed:
         return errors.bad_request("No answer in time", "KubernetesConnectionTimeout")
     if isinstance(cause, (urllib3.exceptions.SSLError, ssl.SSLError)):
         return errors.bad_request("TLS failed", "KubernetesCertificateError")
-    refused = isinstance(cause.__cause__, ConnectionRefusedError)
-    return errors.bad_request(
-        "The API server is out of reach",
-        "KubernetesConnectionRefused" if refused else "KubernetesConnectionError",
-    )
+    return errors.bad_request("The API server is out of reach", "KubernetesConnectionError")

@@ -1,15 +1,16 @@
 """A running KMS with the fixture of the API's test vectors, and a client for it."""
 
+import contextlib
 import dataclasses
 import json
 import secrets
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import urllib3
 
-from devkit.kms import seed, server
+from devkit.kms import model, seed, server
 
 SEED = """
 projects:
@@ -40,10 +41,6 @@ identities:
     accessTokenTTL: 300
     accessTokenMaxTTL: 0
 """
-
-SINGLE = "GET /api/v3/secrets/raw/{secretName}"
-LIST = "GET /api/v3/secrets/raw"
-LOGIN = "POST /api/v1/auth/kubernetes-auth/login"
 
 
 class Clock:
@@ -127,6 +124,14 @@ class Client:
         bearer = bearer if bearer is not None else self.bearer()
         return self.ask("GET", f"{path}?{encoded}", authorization=bearer)
 
+    def universal(self, client_id: str, client_secret: str) -> Answer:
+        body = {"clientId": client_id, "clientSecret": client_secret}
+        return self.ask("POST", "/api/v1/auth/universal-auth/login", body)
+
+    def token(self, action: str, token: str) -> Answer:
+        """Renew or revoke a token."""
+        return self.ask("POST", f"/api/v1/auth/token/{action}", {"accessToken": token})
+
     def close(self) -> None:
         self.pool.clear()
 
@@ -137,22 +142,37 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def kms(clock: Clock) -> Iterator[server.KMS]:
-    from devkit.kms import model
+def serve(clock: Clock) -> Iterator[Callable[..., Client]]:
+    """Start KMSes on demand: serve(seed text, KMS arguments…) → client."""
+    with contextlib.ExitStack() as stack:
 
-    world = model.World(clock)
-    seed.parse(SEED).apply(world)
-    with server.KMS(world) as running:
-        yield running
+        def start(text: str = SEED, **arguments: object) -> Client:
+            world = model.World(clock)
+            kms = server.KMS(world, **arguments)
+            seed.parse(text).apply(world, kms.faults)
+            client = Client(stack.enter_context(kms))
+            stack.callback(client.close)
+            return client
+
+        yield start
 
 
 @pytest.fixture
-def client(kms: server.KMS) -> Iterator[Client]:
-    made = Client(kms)
-    yield made
-    made.close()
+def client(serve: Callable[..., Client]) -> Client:
+    return serve()
+
+
+@pytest.fixture
+def kms(client: Client) -> server.KMS:
+    return client.kms
+
+
+@pytest.fixture
+def world(kms: server.KMS) -> model.World:
+    return kms.world
 
 
 @pytest.fixture
 def marker() -> str:
+    """A text that must not turn up anywhere."""
     return secrets.token_hex(16)
