@@ -108,9 +108,10 @@ class Watch:
             pending += chunk
             begin = 0
             while (end := pending.find(b"\n", max(begin, searched))) >= 0:
-                line, begin = bytes(pending[begin:end]), end + 1
-                if line.strip():
-                    yield _parsed(line)
+                if end > begin:
+                    # Not kept in a name: it would stay in memory while the watch is silent.
+                    yield _parsed(bytes(pending[begin:end]))
+                begin = end + 1
                 if self._closed:
                     return
             del pending[:begin]

@@ -7,10 +7,13 @@ from urllib.parse import unquote
 
 import urllib3
 import urllib3.connection
+import urllib3.exceptions
 import urllib3.util
 
-from secrets_store import errors
+from secrets_store import errors, log
 from secrets_store.kube import credentials
+
+_log = log.get(__name__)
 
 CONNECT_TIMEOUT_S = 5.0
 
@@ -96,6 +99,9 @@ class Transport:
                 self._options["server_hostname"] = config.tls_server_name
             if config.insecure:
                 self._options["assert_hostname"] = False
+                # Said once by us instead of at every connection by the library.
+                urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+                _log.warning("any certificate of the API server is accepted")
         self._proxy = urllib3.util.parse_url(config.proxy) if config.proxy and self._tls else None
         self._proxy_headers = _proxy_headers(self._proxy)
         self.pool = self._pool(pool_size)
