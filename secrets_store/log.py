@@ -14,6 +14,8 @@ import threading
 import traceback
 from typing import Any, Generic, TypeVar
 
+from secrets_store import errors
+
 DEBUG, INFO, WARNING, ERROR = logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR
 STRIPPED = "***stripped***"
 REQUEST_VERBOSITY = 5
@@ -67,14 +69,22 @@ def setup(*, verbosity: int, as_json: bool) -> None:
 
 def _facts(record: logging.LogRecord) -> dict[str, object]:
     facts: dict[str, object] = dict(getattr(record, "pairs", {}))
-    if record.exc_info and record.exc_info[1] is not None:
-        facts["err"] = str(record.exc_info[1])
+    error = record.exc_info[1] if record.exc_info else None
+    if error is not None:
+        # Only our own sentences and the operating system's are known to hold no secret.
+        told = isinstance(error, errors.DriverError | OSError)
+        facts["err"] = str(error) if told else type(error).__name__
+    stack = _stack(record)
+    if stack:
+        facts["stack"] = stack
     return facts
 
 
 def _stack(record: logging.LogRecord) -> str:
     """Render a traceback as places only: source lines and locals could show a secret."""
-    if not record.exc_info or record.exc_info[2] is None or record.levelno < logging.CRITICAL:
+    if not record.exc_info or record.exc_info[2] is None:
+        return ""
+    if isinstance(record.exc_info[1], errors.DriverError):
         return ""
     frames = traceback.extract_tb(record.exc_info[2])
     return " < ".join(
@@ -91,9 +101,6 @@ class KlogFormatter(logging.Formatter):
         letter = next((x for level, x in self._LETTERS if record.levelno >= level), "I")
         at = datetime.datetime.fromtimestamp(record.created)
         facts = _facts(record)
-        stack = _stack(record)
-        if stack:
-            facts["stack"] = stack
         tail = "".join(f" {key}={_quoted(value)}" for key, value in facts.items())
         return (
             f"{letter}{at:%m%d %H:%M:%S.%f} {threading.get_native_id():7d} "
@@ -115,9 +122,6 @@ class JsonFormatter(logging.Formatter):
         facts = _facts(record)
         if "err" in facts:
             facts["error"] = facts.pop("err")
-        stack = _stack(record)
-        if stack:
-            facts["stack"] = stack
         return json.dumps(line | facts, default=str, ensure_ascii=False)
 
 

@@ -89,6 +89,12 @@ class Metrics:
             "Volumes mounted on this node",
             registry=self.registry,
         )
+        self._provider_up = Gauge(
+            "secrets_store_provider_up",
+            "Whether a provider in use answered its last health check",
+            ("provider",),
+            registry=self.registry,
+        )
 
     def publish_ok(self, provider: str) -> None:
         """Count a publish that was answered with OK."""
@@ -118,6 +124,10 @@ class Metrics:
     def api_request(self, method: str, host: str, code: str) -> None:
         """Count one attempt at the API server; called from threads."""
         self._api_requests.labels(code, host, method).inc()
+
+    def provider_up(self, provider: str, *, up: bool) -> None:
+        """Tell how a provider's health check ended."""
+        self._provider_up.labels(provider).set(int(up))
 
     def watch_volumes(self, count: Callable[[], float]) -> None:
         """Let the gauge of mounted volumes ask for its value when it is scraped."""

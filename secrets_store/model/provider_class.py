@@ -1,6 +1,7 @@
 """SecretProviderClass, from the API's dict to what a publish needs."""
 
 import dataclasses
+import datetime
 from collections.abc import Mapping
 from typing import Any
 
@@ -58,6 +59,20 @@ class ProviderClass:
             raise errors.ClassInvalid(f"provider not set in {self.namespace}/{self.name}")
         if not self.parameters:
             raise errors.ClassInvalid(f"parameters not set in {self.namespace}/{self.name}")
+
+
+def refresh_requested_s(annotations: Mapping[str, str]) -> float | None:
+    """Return the Unix time at which somebody asked for a refresh, on a class or a pod.
+
+    None if nobody did, or the annotation is no RFC 3339 time.
+    """
+    text = annotations.get(REFRESH_REQUESTED_AT, "").strip()
+    if not text:
+        return None
+    try:
+        return datetime.datetime.fromisoformat(text).timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 def interval_s(annotations: Mapping[str, str], default_s: float | None) -> float | None:

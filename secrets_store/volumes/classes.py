@@ -1,26 +1,13 @@
 """SecretProviderClasses, read live and only as often as needed."""
 
 import asyncio
-from typing import Any, Protocol
+from typing import Any
 
 from secrets_store import errors, tasks
-from secrets_store.kube import client, paths
+from secrets_store.kube import client, paths, store
 from secrets_store.model import provider_class
 
 DEADLINE_S = 5.0
-
-
-class Cache(Protocol):
-    """What the watch of classes knows; lives on the loop."""
-
-    def remember(self, namespace: str, name: str) -> None:
-        """Keep track of a class from now on."""
-
-    def cached(self, namespace: str, name: str) -> dict[str, Any] | None:
-        """Return the object last put, if the watch says that it is still current."""
-
-    def put(self, obj: dict[str, Any]) -> None:
-        """Keep an object that was just read."""
 
 
 class Classes:
@@ -29,7 +16,7 @@ class Classes:
     Several that want the same class at the same time share one request.
     """
 
-    def __init__(self, api: client.Client, threads: tasks.Threads, cache: Cache) -> None:
+    def __init__(self, api: client.Client, threads: tasks.Threads, cache: store.Classes) -> None:
         self._api, self._threads, self._cache = api, threads, cache
         self._reads: dict[tuple[str, str], asyncio.Task[dict[str, Any]]] = {}
         self._background = tasks.Background()

@@ -10,6 +10,7 @@ import dataclasses
 from secrets_store import errors, tasks
 from secrets_store import log as logs
 from secrets_store.host import mount
+from secrets_store.kube import store
 from secrets_store.model import payload, provider_class, record, volume
 from secrets_store.providers import client
 from secrets_store.volumes import classes, contents, events, fetch, patience, questions, table
@@ -41,6 +42,7 @@ class Publisher:
         fetcher: fetch.Fetcher,
         refresher: refreshing.Refresher,
         events: events.Events,
+        pods: store.Pods,
         background: tasks.Background,
         clock: tasks.Clock,
         boot_id: str,
@@ -48,7 +50,8 @@ class Publisher:
     ) -> None:
         self._table, self._contents, self._classes = volumes, contents, classes
         self._fetcher, self._refresher, self._events = fetcher, refresher, events
-        self._background, self._clock, self._boot_id = background, clock, boot_id
+        self._pods, self._boot_id = pods, boot_id
+        self._background, self._clock = background, clock
         self._allow_overrides = allow_overrides
         self._closed = False
 
@@ -79,26 +82,35 @@ class Publisher:
     async def _publish(self, request: volume.PublishRequest, wait_s: float) -> str:
         target = request.target_path
         async with self._table.flight(target, request.pod.uid) as flight:
-            wait = patience.Patience(
-                flight, self._clock, wait_s=wait_s, notice=lambda what: self._waits(request, what)
+            with self._pods.ending(request.pod.uid) as ending:
+                ending.add_done_callback(flight.follow)
+                return await self._under_lock(request, flight, wait_s)
+
+    async def _under_lock(
+        self, request: volume.PublishRequest, flight: table.InFlight, wait_s: float
+    ) -> str:
+        target = request.target_path
+        wait = patience.Patience(
+            flight, self._clock, wait_s=wait_s, notice=lambda what: self._waits(request, what)
+        )
+        survey = await self._contents.survey(target)
+        found = self._table.get(target)
+        if found is not None and _complete(found, survey):
+            return self._hand_over(found, request)
+        if survey.state is mount.State.FOREIGN:
+            raise errors.MountFailure(
+                "mount tmpfs at", target, "another file system is mounted there"
             )
-            survey = await self._contents.survey(target)
-            found = self._table.get(target)
-            if found is not None and _complete(found, survey):
-                return self._hand_over(found, request)
-            if survey.state is mount.State.FOREIGN:
-                raise errors.MountFailure(
-                    "mount tmpfs at", target, "another file system is mounted there"
-                )
-            if found is None and survey.whole:
-                return await self._adopt(request)
-            try:
-                if request.mock:
-                    return await self._mock(request, survey)
-                return await self._fill(request, survey, flight, wait)
-            except errors.DriverError:
-                await self._undo(target, survey)
-                raise
+        if found is None and survey.whole:
+            return await self._adopt(request)
+        try:
+            if request.mock:
+                return await self._mock(request, survey)
+            return await self._fill(request, survey, flight, wait)
+        except BaseException:
+            # Also when the process is told to stop: half a volume must not outlive it.
+            await self._undo(target, survey)
+            raise
 
     async def _fill(
         self,

@@ -90,7 +90,7 @@ class Refresher:
         self._check_in(found, wait_s)
 
     def adopted(self, found: table.Volume) -> None:
-        """Plan the checks of a volume whose class has not been read by this process."""
+        """Plan the checks of a volume from its class, which is read for it first."""
         if not found.record.mock:
             found.unplanned = True
             self._chores_in(found, 0.0)
@@ -110,11 +110,17 @@ class Refresher:
         self._check_in(found, 0.0)
 
     def class_changed(self, namespace: str, name: str) -> None:
-        """Check all volumes of a class that was edited, if they are refreshed at all."""
+        """Plan anew all volumes of a class that was edited, or may have been."""
         for found in self._table:
             known = found.record
             if known.pod.namespace == namespace and known.class_name == name:
-                self._check_in(found, 0.0)
+                self.adopted(found)
+
+    def requested_at(self, pod_uid: str, requested_s: float) -> None:
+        """Check the volumes of a pod whose user asked for it, unless that was done since."""
+        for found in self._table:
+            if found.record.pod.uid == pod_uid and requested_s > found.record.last_check_s:
+                self.request(found)
 
     async def write_status(self, found: table.Volume, *, first: bool) -> None:
         """Let the cluster know; what cannot be written now is tried again in the background."""
@@ -186,9 +192,20 @@ class Refresher:
     async def _chores(self, found: table.Volume) -> None:
         found.chores_due_mono = None
         if found.unplanned:
-            self.schedule(found, await self._class(found))
+            await self._plan(found)
         if found.chores:
             await self.write_status(found, first=False)
+
+    async def _plan(self, found: table.Volume) -> None:
+        """Find out from the class whether the volume is due now, or when it will be."""
+        chosen = await self._class(found)
+        known = found.record
+        requested_s = provider_class.refresh_requested_s(chosen.annotations)
+        self.schedule(found, chosen)
+        if requested_s is not None and requested_s > known.last_check_s:
+            self.request(found)
+        elif chosen.generation != known.class_generation and found.check_due_mono is not None:
+            self._check_in(found, 0.0)
 
     async def _class(self, found: table.Volume) -> provider_class.ProviderClass:
         return await self._classes.get(found.record.pod.namespace, found.record.class_name)

@@ -1,20 +1,13 @@
 """SecretProviderClassPodStatus: written only when it differs from what is there."""
 
-from typing import Any, Protocol
+from typing import Any
 
 from secrets_store import errors, tasks
-from secrets_store.kube import client, paths
+from secrets_store.kube import client, paths, store
 from secrets_store.model import pod_status
 from secrets_store.volumes import table
 
 CONFLICT_TRIES = 3
-
-
-class Watch(Protocol):
-    """What the watch of this node's status objects knows; lives on the loop."""
-
-    def version(self, namespace: str, name: str) -> str | None:
-        """Return the object's resourceVersion; None if unknown or the watch is down."""
 
 
 class StatusWriter:
@@ -25,7 +18,7 @@ class StatusWriter:
     """
 
     def __init__(
-        self, api: client.Client, threads: tasks.Threads, watch: Watch, *, node: str
+        self, api: client.Client, threads: tasks.Threads, watch: store.Statuses, *, node: str
     ) -> None:
         self._api, self._threads, self._watch, self._node = api, threads, watch, node
 
@@ -55,11 +48,12 @@ class StatusWriter:
     def _current(self, written: dict[str, Any] | None, wanted: dict[str, Any]) -> bool:
         if written is None or pod_status.merge(written, wanted) is not None:
             return False
+        if not self._watch.connected:
+            # Nobody could have told of a change; our own word has to do.
+            return True
         metadata = written["metadata"]
-        version = self._watch.version(metadata["namespace"], metadata["name"])
-        # An older version than ours is a watch that lags; both are opaque, so only equality and
-        # absence can be told. Absence of the watch leaves our own word.
-        return version is None or version == metadata["resourceVersion"]
+        seen = self._watch.get(metadata["namespace"], metadata["name"])
+        return seen is not None and seen.resource_version == metadata["resourceVersion"]
 
     def _put(self, wanted: dict[str, Any], first: bool, deadline_s: float) -> dict[str, Any]:
         metadata = wanted["metadata"]

@@ -70,6 +70,11 @@ class InFlight:
         if not self.abandoned.done():
             self.abandoned.set_result(reason)
 
+    def follow(self, ending: "asyncio.Future[str]") -> None:
+        """Give up because the pod is ending; a done callback of the pod watch's future."""
+        if not ending.cancelled():
+            self.abandon(ending.result())
+
     def check(self) -> None:
         """Raise errors.VolumeBusy if the publish was told to give up."""
         if self.abandoned.done():
@@ -104,12 +109,6 @@ class Table:
     def running(self, target_path: str) -> InFlight | None:
         """Return the publish or unpublish that works on a target path."""
         return self._running.get(target_path)
-
-    def abandon_pod(self, pod_uid: str, reason: str) -> None:
-        """Let all publishes of a pod give up."""
-        for flight in self._running.values():
-            if flight.pod_uid == pod_uid:
-                flight.abandon(reason)
 
     def abandon_all(self, reason: str) -> None:
         """Let all publishes give up."""

@@ -1,0 +1,127 @@
+"""The HTTP endpoints beside gRPC: metrics for the scraper, stacks for whoever debugs.
+
+Each is served by a thread of its own, so that it answers even when the loop does not.
+"""
+
+import asyncio
+import contextlib
+import socket
+import socketserver
+import sys
+import threading
+import traceback
+import wsgiref.simple_server
+import wsgiref.types
+from collections.abc import Iterable
+
+import prometheus_client
+
+from secrets_store import errors
+
+_TEXT = "text/plain; charset=utf-8"
+
+
+class _Server(socketserver.ThreadingMixIn, wsgiref.simple_server.WSGIServer):
+    daemon_threads = True
+    block_on_close = False
+
+    def server_bind(self) -> None:
+        # As Go does: an address without a host takes IPv4 and IPv6 alike.
+        if self.address_family is socket.AF_INET6:
+            with contextlib.suppress(OSError):
+                self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = "localhost", self.server_address[1]
+        self.setup_environ()
+
+
+class _Server6(_Server):
+    address_family = socket.AF_INET6
+
+
+class _Quiet(wsgiref.simple_server.WSGIRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+class Endpoint:
+    """One HTTP server in a thread.
+
+    Args:
+        address: ``host:port``, ``[v6]:port`` or ``:port``; port 0 lets the kernel choose.
+        application: WSGI.
+    Raises: errors.ConfigurationError: the address is none, or is taken.
+    """
+
+    def __init__(self, address: str, application: wsgiref.types.WSGIApplication) -> None:
+        host, port = _split(address)
+        six = ":" in host or (not host and socket.has_dualstack_ipv6())
+        try:
+            self._server = (_Server6 if six else _Server)((host, port), _Quiet)
+        except OSError as error:
+            raise errors.ConfigurationError(f"cannot listen on {address}: {error}") from error
+        self._server.set_app(application)
+        self.port = self._server.server_port
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 60.0}, daemon=True,
+            name=f"http-{self.port}",
+        )  # fmt: skip
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Close the listening socket; a request in progress is not waited for."""
+        # shutdown() waits for the next turn of serve_forever: a connection brings it about.
+        threading.Thread(target=self._server.shutdown, daemon=True).start()
+        with contextlib.suppress(OSError):
+            host = "::1" if isinstance(self._server, _Server6) else "127.0.0.1"
+            socket.create_connection((host, self.port), timeout=1.0).close()
+        self._thread.join(timeout=1.0)
+        self._server.server_close()
+
+
+def metrics_application(
+    registry: prometheus_client.CollectorRegistry,
+) -> wsgiref.types.WSGIApplication:
+    """Serve a registry at ``/metrics`` and nothing anywhere else."""
+    inner = prometheus_client.make_wsgi_app(registry)
+
+    def application(
+        environ: wsgiref.types.WSGIEnvironment, start: wsgiref.types.StartResponse
+    ) -> Iterable[bytes]:
+        if environ.get("PATH_INFO") != "/metrics":
+            start("404 Not Found", [("Content-Type", _TEXT)])
+            return [b"404 page not found\n"]
+        body: Iterable[bytes] = inner(environ, start)
+        return body
+
+    return application
+
+
+def stacks_application(loop: asyncio.AbstractEventLoop) -> wsgiref.types.WSGIApplication:
+    """Show where every task and thread stands: places only, no values."""
+
+    def application(
+        environ: wsgiref.types.WSGIEnvironment, start: wsgiref.types.StartResponse
+    ) -> Iterable[bytes]:
+        start("200 OK", [("Content-Type", _TEXT)])
+        return ["\n".join(_stacks(loop)).encode()]
+
+    return application
+
+
+def _stacks(loop: asyncio.AbstractEventLoop) -> Iterable[str]:
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    for ident, frame in sys._current_frames().items():
+        yield f"thread {names.get(ident, ident)}"
+        yield from (f"  {x.filename}:{x.lineno} {x.name}" for x in traceback.extract_stack(frame))
+    for task in asyncio.all_tasks(loop):
+        yield f"task {task.get_name()}"
+        for frame in task.get_stack():
+            yield f"  {frame.f_code.co_filename}:{frame.f_lineno} {frame.f_code.co_name}"
+
+
+def _split(address: str) -> tuple[str, int]:
+    host, separator, port = address.rpartition(":")
+    if not separator or not port.isdecimal() or int(port) > 65535:
+        raise errors.ConfigurationError(f"{address!r} is no address of the form host:port")
+    return host.strip("[]"), int(port)
