@@ -33,7 +33,7 @@ RETRY_S = (0.5, 30.0)
 MISSING_S = (5.0, 300.0)
 """The same while a right or the kind itself is missing, which only an administrator changes."""
 SOUND_S = 5.0
-"""A watch that has been open so long, or has brought something, ends a row of failures."""
+"""A watch that has been open so long ends a row of failures."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -128,6 +128,7 @@ class Reflector(Generic[T]):
         self._expired = False
         self._synced = False
         self._failures = 0
+        self._opened_mono = float("inf")
         self._told = ""
 
     def start(self, loop: asyncio.AbstractEventLoop) -> "asyncio.Future[None]":
@@ -176,29 +177,24 @@ class Reflector(Generic[T]):
 
     def _round(self) -> None:
         """List if the version is unknown, watch until the watch ends, wait if that is due."""
-        opened_mono = None
+        failure: errors.ApiError | None = None
+        self._opened_mono = float("inf")
         try:
             if not self._version:
                 self._verb = "list"
                 self._list()
             self._verb = "watch"
             with self._opened() as watch:
-                opened_mono = self._clock()
+                self._opened_mono = self._clock()
                 self._tell_synced()
                 self._follow(watch)
-        except errors.Gone as error:
-            self._version, self._expired = "", True
-            self._tell_stale(error)
-            self._failed(None)
         except errors.ApiError as error:
-            self._tell_stale(error)
-            self._failed(error)
-        else:
-            # One that ends as soon as it is open, again and again, must not become a busy loop.
-            if self._clock() - opened_mono < SOUND_S:
-                self._failed(None)
-            else:
-                self._failures = 0
+            failure = error
+        if isinstance(failure, errors.Gone):
+            self._version, self._expired = "", True
+        if failure is not None:
+            self._tell_stale(failure)
+        self._wait(failure)
 
     def _list(self) -> None:
         if not self._whole:
@@ -245,7 +241,6 @@ class Reflector(Generic[T]):
 
     def _follow(self, watch: stream.Watch) -> None:
         for kind, document in watch:
-            self._failures = 0
             version = (document.get("metadata") or {}).get("resourceVersion")
             make = _KINDS.get(kind)
             if make is not None:
@@ -264,12 +259,11 @@ class Reflector(Generic[T]):
     def _tell_stale(self, error: errors.ApiError) -> None:
         if self._stopping.is_set():
             return
-        missing = isinstance(error, errors.Forbidden) and error.status == 403
         word = f"{type(error).__name__} {self._verb}"
         facts = log.pairs(
             resource=self._resource,
             reason=str(error),
-            missing_right=f"{self._verb} {self._resource}" if missing else None,
+            missing_right=f"{self._verb} {self._resource}" if _right_missing(error) else None,
         )
         expected = isinstance(error, errors.Gone)
         if not expected and word != self._told:
@@ -281,15 +275,21 @@ class Reflector(Generic[T]):
             self._synced = False
             self._hand_over(Stale(str(error)))
 
-    def _failed(self, error: errors.ApiError | None) -> None:
-        """Wait before the next round; the first end of a watch without an error is no failure."""
+    def _wait(self, error: errors.ApiError | None) -> None:
+        """Wait before the next round, the longer the more rounds in a row came to nothing.
+
+        What has been sound for a while is taken up again at once, and so is the first watch that
+        ends or expires; one that does so whenever it is opened must not make a busy loop.
+        """
+        if self._clock() - self._opened_mono >= SOUND_S:
+            self._failures = 0
+            if error is None:
+                return
         failures, self._failures = self._failures, self._failures + 1
-        if self._stopping.is_set() or (error is None and failures == 0):
+        harmless = error is None or isinstance(error, errors.Gone)
+        if self._stopping.is_set() or (harmless and failures == 0):
             return
-        lasting = isinstance(error, errors.NotFound | errors.Rejected) or (
-            isinstance(error, errors.Forbidden) and error.status == 403
-        )
-        base_s, cap_s = MISSING_S if lasting else RETRY_S
+        base_s, cap_s = MISSING_S if _lasting(error) else RETRY_S
         wait_s = backoff.full_jitter(failures, base_s=base_s, cap_s=cap_s, uniform=self._uniform)
         asked_s = (error.retry_after_s if error is not None else None) or 0.0
         self._pause(max(FLOOR_S, asked_s) + wait_s)
@@ -304,3 +304,11 @@ class Reflector(Generic[T]):
     def _deliver(self, event: Event[T]) -> None:
         if not self._stopping.is_set():
             self._on_event(event)
+
+
+def _right_missing(error: errors.ApiError | None) -> bool:
+    return isinstance(error, errors.Forbidden) and error.status == 403
+
+
+def _lasting(error: errors.ApiError | None) -> bool:
+    return _right_missing(error) or isinstance(error, errors.NotFound | errors.Rejected)
