@@ -13,10 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
 
 from secrets_store.kube import reflector
-
-ROTATION_INTERVAL = "secrets-store.csi.k8s.io/rotation-interval"
-REFRESH_REQUESTED_AT = "secrets-store.csi.k8s.io/refresh-requested-at"
-NODE_LABEL = "internal.secrets-store.csi.k8s.io/node-name"
+from secrets_store.model import provider_class
 
 Json = dict[str, Any]
 Key = tuple[str, str]
@@ -33,8 +30,9 @@ class Wishes:
     @classmethod
     def of(cls, metadata: Json) -> "Wishes":
         annotations = metadata.get("annotations") or {}
-        found = annotations.get(ROTATION_INTERVAL, ""), annotations.get(REFRESH_REQUESTED_AT, "")
-        return cls(*found) if any(found) else NO_WISHES
+        interval = annotations.get(provider_class.ROTATION_INTERVAL, "")
+        requested = annotations.get(provider_class.REFRESH_REQUESTED_AT, "")
+        return cls(interval, requested) if interval or requested else NO_WISHES
 
 
 NO_WISHES = Wishes()

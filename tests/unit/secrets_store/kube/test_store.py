@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from secrets_store.kube import reflector, store
+from secrets_store.model import provider_class
 
 Added, Modified, Deleted = reflector.Added, reflector.Modified, reflector.Deleted
 Replaced, Synced, Stale = reflector.Replaced, reflector.Synced, reflector.Stale
@@ -18,7 +19,7 @@ def pod(name: str, **more: Any) -> store.Pod:
 
 
 def refresh(at: str) -> dict[str, str]:
-    return {store.REFRESH_REQUESTED_AT: at}
+    return {provider_class.REFRESH_REQUESTED_AT: at}
 
 
 class TestProjections:
@@ -35,7 +36,7 @@ class TestProjections:
             "a",
             ownerReferences=[owner],
             deletionTimestamp="2026-01-01T00:00:00Z",
-            annotations={store.ROTATION_INTERVAL: "5m", **refresh("now"), "other": "x"},
+            annotations={provider_class.ROTATION_INTERVAL: "5m", **refresh("now"), "other": "x"},
         )
         assert found == store.Pod(
             uid="uid-a",
