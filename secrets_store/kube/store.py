@@ -280,6 +280,11 @@ class Classes(_Follower[Class]):
         version = found.obj["metadata"].get("resourceVersion")
         return found.obj if version == found.seen.resource_version else None
 
+    def last_read(self, namespace: str, name: str) -> Json | None:
+        """Return the object last put, however old; for times when nobody can be asked."""
+        found = self._in_use.get((namespace, name))
+        return found.obj if found is not None else None
+
     def put(self, obj: Json) -> None:
         """Keep an object that was just read; nothing is kept of a class not in use.
 
@@ -317,7 +322,7 @@ class Classes(_Follower[Class]):
 
     def _doubt(self) -> None:
         for found in self._in_use.values():
-            found.sure, found.obj = False, None
+            found.sure = False
 
 
 def _facts(item: Class) -> tuple[str, int, Wishes]:

@@ -1,13 +1,22 @@
-"""SecretProviderClasses, read live and only as often as needed."""
+"""SecretProviderClasses, read live and only as often as needed.
+
+While the API server does not answer, a class that is in use on this node is served as it was last
+read: a mount need not fail for want of news.
+"""
 
 import asyncio
 from typing import Any
 
 from secrets_store import errors, tasks
+from secrets_store import log as logs
 from secrets_store.kube import client, paths, store
 from secrets_store.model import provider_class
 
 DEADLINE_S = 5.0
+KNOWN_DEADLINE_S = 1.0
+"""How long to ask for news of a class that was read before."""
+
+_log = logs.get(__name__)
 
 
 class Classes:
@@ -46,13 +55,23 @@ class Classes:
             reason = f'SecretProviderClass.secrets-store.csi.x-k8s.io "{name}" not found'
             raise errors.ClassMissing(namespace, name, reason) from None
         except errors.Unavailable as error:
+            known = self._cache.last_read(namespace, name)
+            if known is not None:
+                _log.warning(
+                    "class not readable, served as last read",
+                    extra=logs.pairs(spc=f"{namespace}/{name}", reason=str(error)),
+                )
+                return known
             raise errors.ClassUnreadable(namespace, name, str(error)) from error
         except errors.ApiError as error:
             raise errors.ClassMissing(namespace, name, str(error)) from error
 
     async def _fetch(self, namespace: str, name: str) -> dict[str, Any]:
+        known = self._cache.last_read(namespace, name) is not None
         obj = await self._threads.run(
-            self._api.get, paths.classes(namespace, name), deadline_s=DEADLINE_S
+            self._api.get,
+            paths.classes(namespace, name),
+            deadline_s=KNOWN_DEADLINE_S if known else DEADLINE_S,
         )
         self._cache.put(obj)
         return obj
