@@ -1,0 +1,450 @@
+"""Everything that can go wrong in a Mount, as one tree of classes.
+
+A class fixes the gRPC code that the driver passes on to kubelet, and the ``reason`` label that
+metrics and logs carry; an instance carries facts, among them how long to wait where the KMS said
+so. Its sentence names parameter, environment, path, key and the KMS's request id, and never holds
+a token or a secret's value.
+
+The pure model imports this module, so it knows neither grpc nor the operating system.
+Source: gRPC status codes; kubelet reads UNAVAILABLE, RESOURCE_EXHAUSTED and DEADLINE_EXCEEDED as
+"try again", everything else as final.
+"""
+
+import dataclasses
+import enum
+from collections.abc import Iterable
+from typing import ClassVar
+
+TEXT_LIMIT = 256
+"""Longest piece of foreign text that an error keeps, in characters."""
+
+
+class Code(enum.IntEnum):
+    """The gRPC status codes that the provider uses, by their wire number."""
+
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    UNAUTHENTICATED = 16
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Place:
+    """Where in the KMS something was looked for; key is None for a whole folder."""
+
+    environment: str
+    path: str
+    key: str | None = None
+
+    def __str__(self) -> str:
+        key = "" if self.key is None else f', key "{shorten(self.key)}"'
+        return f'environment "{shorten(self.environment)}", path "{shorten(self.path)}"{key}'
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Answer:
+    """What the KMS said when it refused: HTTP status, and its error body if it had one.
+
+    Attributes:
+        status: HTTP status code.
+        error: the body's ``error``, an open set that sometimes holds prose; "" if absent.
+        message: the body's ``message``, already cleaned of tokens and cut; "" if absent.
+        request_id: the body's ``reqId``; "" if absent.
+    """
+
+    status: int
+    error: str = ""
+    message: str = ""
+    request_id: str = ""
+
+    def __str__(self) -> str:
+        error = f" {self.error}" if self.error else ""
+        message = f": {self.message}" if self.message else ""
+        request = f" (KMS request {self.request_id})" if self.request_id else ""
+        return f"the KMS answered {self.status}{error}{message}{request}"
+
+
+def shorten(text: str, limit: int = TEXT_LIMIT) -> str:
+    """Return the text on one line, printable, cut at `limit` characters."""
+    line = "".join(c if c.isprintable() else " " for c in text[: limit + 1])
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+class ProviderError(Exception):
+    """Base of the tree; never raised itself.
+
+    Attributes:
+        retry_after_s: when another try makes sense, if the KMS named a time; else None.
+    """
+
+    code: ClassVar[Code] = Code.INTERNAL
+    reason: ClassVar[str] = ""
+    retry_after_s: float | None = None
+
+    @property
+    def request_id(self) -> str:
+        """The KMS's own id of the failed request, or an empty text."""
+        return ""
+
+
+class InvalidRequest(ProviderError):
+    """A parameter, an entry of `secrets` or a field of the request breaks a rule."""
+
+    code = Code.INVALID_ARGUMENT
+    reason = "invalid_request"
+
+    def __init__(self, parameter: str, rule: str) -> None:
+        super().__init__(parameter, rule)
+        self.parameter, self.rule = parameter, rule
+
+    def __str__(self) -> str:
+        return f"{shorten(self.parameter)}: {self.rule}"
+
+
+class HostForbidden(ProviderError):
+    """The operator of the node does not allow this KMS host."""
+
+    code = Code.PERMISSION_DENIED
+    reason = "host_forbidden"
+
+    def __init__(self, host: str) -> None:
+        super().__init__(host)
+        self.host = host
+
+    def __str__(self) -> str:
+        return f'kmsUrl: host "{shorten(self.host)}" is not among the provider\'s --allowed-hosts'
+
+
+class TokenAbsent(ProviderError):
+    """The driver handed over no service account token for the wanted audience."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "token_absent"
+
+    def __init__(self, audience: str, present: Iterable[str], hint: str = "") -> None:
+        self.audience, self.present, self.hint = audience, tuple(sorted(present)), hint
+        super().__init__(audience, self.present)
+
+    def __str__(self) -> str:
+        have = ", ".join(f'"{shorten(name, 80)}"' for name in self.present[:20]) or "none"
+        what = f'audience "{shorten(self.audience)}"' if self.audience else "the default audience"
+        return f"no service account token for {what}; audiences present: {have}{self.hint}"
+
+
+class CredentialAbsent(ProviderError):
+    """nodePublishSecretRef did not bring what universal-auth needs."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "credential_absent"
+
+    def __init__(self, key: str) -> None:
+        super().__init__(key)
+        self.key = key
+
+    def __str__(self) -> str:
+        return f'authMethod universal-auth needs key "{self.key}" from nodePublishSecretRef'
+
+
+class LoginRefused(ProviderError):
+    """The KMS does not let this pod log in as this identity."""
+
+    code = Code.PERMISSION_DENIED
+    reason = "login_refused"
+
+    def __init__(self, identity: str, audience: str, answer: Answer) -> None:
+        super().__init__(identity, audience, answer)
+        self.identity, self.audience, self.answer = identity, audience, answer
+
+    @property
+    def request_id(self) -> str:
+        return self.answer.request_id
+
+    def __str__(self) -> str:
+        audience = f' with a token for audience "{shorten(self.audience)}"' if self.audience else ""
+        return f'login as identity "{shorten(self.identity)}"{audience} refused: {self.answer}'
+
+
+class PodTokenRefused(LoginRefused):
+    """The KMS does not believe the pod's token itself: expired, or of the wrong audience."""
+
+    code = Code.UNAUTHENTICATED
+    reason = "pod_token_refused"
+
+
+class IdentityMissing(LoginRefused):
+    """The KMS does not know this machine identity."""
+
+    code = Code.NOT_FOUND
+    reason = "identity_missing"
+
+
+class ReadFailed(ProviderError):
+    """Base of the failures of one read, for good; it knows place and answer."""
+
+    def __init__(self, place: Place, answer: Answer) -> None:
+        super().__init__(place, answer)
+        self.place, self.answer = place, answer
+
+    @property
+    def request_id(self) -> str:
+        return self.answer.request_id
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.answer}"
+
+
+class ReadRefused(ReadFailed):
+    """The identity may not read this; nothing but a change of rights helps."""
+
+    code = Code.PERMISSION_DENIED
+    reason = "read_refused"
+
+
+class AccessTokenRefused(ReadFailed):
+    """The KMS refused the access token. Raised to a caller only for a fresh one."""
+
+    code = Code.UNAUTHENTICATED
+    reason = "access_token_refused"
+
+
+class SecretMissing(ReadFailed):
+    """There is no such key, folder or environment."""
+
+    code = Code.NOT_FOUND
+    reason = "secret_missing"
+
+
+class RequestRefused(ReadFailed):
+    """The KMS finds the request itself wrong: 400, 422 and the rarer 4xx."""
+
+    code = Code.INVALID_ARGUMENT
+    reason = "request_refused"
+
+
+class LoginInvalid(LoginRefused):
+    """The KMS finds the login request itself wrong, for good."""
+
+    code = Code.INVALID_ARGUMENT
+    reason = "request_refused"
+
+
+class NothingMatched(ProviderError):
+    """A pattern of keys matched no secret of its folder."""
+
+    code = Code.NOT_FOUND
+    reason = "secret_missing"
+
+    def __init__(self, place: Place, pattern: str) -> None:
+        super().__init__(place, pattern)
+        self.place, self.pattern = place, pattern
+
+    def __str__(self) -> str:
+        return f'{self.place}: no key matches "{shorten(self.pattern)}"'
+
+
+class ValueHidden(ProviderError):
+    """The KMS sent a mask instead of the value; a mask is never written."""
+
+    code = Code.PERMISSION_DENIED
+    reason = "value_hidden"
+
+    def __init__(self, place: Place) -> None:
+        super().__init__(place)
+        self.place = place
+
+    def __str__(self) -> str:
+        return f"{self.place}: the KMS hides the value from this identity"
+
+
+class ApprovalPending(ProviderError):
+    """The KMS wants a person's approval before it shows the value."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "approval_pending"
+
+    def __init__(self, place: Place, approval: str) -> None:
+        super().__init__(place, approval)
+        self.place, self.approval = place, approval
+
+    def __str__(self) -> str:
+        return f"{self.place}: the KMS waits for approval {shorten(self.approval)}"
+
+
+class ValueUnusable(ProviderError):
+    """A value is not what the entry's encoding or jsonPath says it is."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "value_unusable"
+
+    def __init__(self, place: Place, rule: str) -> None:
+        super().__init__(place, rule)
+        self.place, self.rule = place, rule
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.rule}"
+
+
+class FileRejected(ProviderError):
+    """The names of keys in the KMS make a file name that breaks a rule, or two alike."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "file_rejected"
+
+    def __init__(self, path: str, rule: str) -> None:
+        super().__init__(path, rule)
+        self.path, self.rule = path, rule
+
+    def __str__(self) -> str:
+        return f'file "{shorten(self.path)}": {self.rule}'
+
+
+class AnswerTooLarge(ProviderError):
+    """The files of one volume, or one answer of the KMS, are larger than allowed."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "answer_too_large"
+
+    def __init__(self, what: str, size_bytes: int, limit_bytes: int, advice: str) -> None:
+        super().__init__(what, size_bytes, limit_bytes)
+        self.what, self.size_bytes, self.limit_bytes = what, size_bytes, limit_bytes
+        self.advice = advice
+
+    def __str__(self) -> str:
+        return (
+            f"{self.what}: {self.size_bytes} bytes, at most {self.limit_bytes} are allowed"
+            f" ({self.advice})"
+        )
+
+
+class RateLimited(ProviderError):
+    """The KMS limits requests, for longer than this Mount can wait."""
+
+    code = Code.RESOURCE_EXHAUSTED
+    reason = "rate_limited"
+
+    def __init__(self, host: str, retry_after_s: float, request_id: str = "") -> None:
+        super().__init__(host, retry_after_s)
+        self.host, self.retry_after_s, self._request_id = host, retry_after_s, request_id
+
+    @property
+    def request_id(self) -> str:
+        return self._request_id
+
+    def __str__(self) -> str:
+        request = f" (KMS request {self._request_id})" if self._request_id else ""
+        return (
+            f"KMS {shorten(self.host)} limits requests; another try makes sense in"
+            f" {self.retry_after_s or 0:.0f} s{request}"
+        )
+
+
+class KmsUnavailable(ProviderError):
+    """The KMS could not be reached, broke off, or answered with a server's error.
+
+    Attributes:
+        attempts: how often it was tried.
+        final: an immediate other try is pointless, such as for a name that does not exist.
+    """
+
+    code = Code.UNAVAILABLE
+    reason = "kms_unavailable"
+    final = False
+
+    def __init__(
+        self,
+        host: str,
+        problem: str,
+        *,
+        attempts: int = 1,
+        retry_after_s: float | None = None,
+        request_id: str = "",
+    ) -> None:
+        super().__init__(host, problem)
+        self.host, self.problem, self.attempts = host, problem, attempts
+        self.retry_after_s, self._request_id = retry_after_s, request_id
+
+    @property
+    def request_id(self) -> str:
+        return self._request_id
+
+    def __str__(self) -> str:
+        tries = f" (after {self.attempts} tries)" if self.attempts > 1 else ""
+        return f"KMS {shorten(self.host)}: {self.problem}{tries}"
+
+
+class KmsTooSlow(ProviderError):
+    """Time ran out before the KMS had answered."""
+
+    code = Code.DEADLINE_EXCEEDED
+    reason = "kms_too_slow"
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
+
+    def __str__(self) -> str:
+        return f"time ran out: {self.what}"
+
+
+class CertificateRefused(ProviderError):
+    """The KMS's certificate does not verify; waiting does not help."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "certificate_refused"
+
+    def __init__(self, host: str, problem: str) -> None:
+        super().__init__(host, problem)
+        self.host, self.problem = host, problem
+
+    def __str__(self) -> str:
+        return f"KMS {shorten(self.host)}: its certificate is refused: {shorten(self.problem)}"
+
+
+class NotKmsAnswer(ProviderError):
+    """Something answered that is no KMS API: HTML, a redirect, wrong JSON. Never a file."""
+
+    code = Code.INTERNAL
+    reason = "not_kms_answer"
+
+    def __init__(self, where: str, problem: str) -> None:
+        super().__init__(where, problem)
+        self.where, self.problem = where, problem
+
+    def __str__(self) -> str:
+        return f"{self.where}: not a KMS API answer: {self.problem}"
+
+
+class ClusterRefused(ProviderError):
+    """The Kubernetes API refused what an opted-in feature needs."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "cluster_refused"
+
+    def __init__(self, feature: str, problem: str) -> None:
+        super().__init__(feature, problem)
+        self.feature, self.problem = feature, problem
+
+    def __str__(self) -> str:
+        return f"{self.feature}: {shorten(self.problem)}"
+
+
+class ClusterUnavailable(ClusterRefused):
+    """The Kubernetes API could not be asked just now."""
+
+    code = Code.UNAVAILABLE
+    reason = "cluster_unavailable"
+
+
+class Unexpected(ProviderError):
+    """A fault of the provider itself; its chain is in the log."""
+
+    code = Code.INTERNAL
+    reason = "unexpected"
+
+    def __str__(self) -> str:
+        return "unexpected failure of the provider; its log tells more"

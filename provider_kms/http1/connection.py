@@ -1,0 +1,143 @@
+"""Opening one connection: address, proxy tunnel, TLS. Everything runs on the loop."""
+
+import asyncio
+import os
+import re
+import socket
+import ssl
+from collections.abc import Mapping
+
+from provider_kms.model.site import Site
+
+CONNECT_S = 5.0
+_TUNNEL_REPLY = re.compile(rb"HTTP/1\.[01] ([0-9]{3})[^\r\n]*\r\n")
+
+
+class Unreachable(Exception):
+    """No connection came about; the text says why.
+
+    Attributes:
+        final: another try is pointless: the name does not exist.
+    """
+
+    def __init__(self, problem: str, *, final: bool = False) -> None:
+        super().__init__(problem)
+        self.final = final
+
+
+class CertificateRefused(Exception):
+    """The server's certificate does not verify; the text says why."""
+
+
+class Connection:
+    """An open connection with its two ends of a stream."""
+
+    __slots__ = ("reader", "writer")
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    def alive(self) -> bool:
+        """Tell whether the other side has not said anything unasked, such as goodbye."""
+        return not (self.reader.at_eof() or self.writer.is_closing())
+
+    def abort(self) -> None:
+        """Close at once; nothing is left to be said."""
+        self.writer.transport.abort()
+
+
+async def open_to(
+    site: Site, tls: ssl.SSLContext | None, proxy: tuple[str, int] | None
+) -> Connection:
+    """Connect, through the proxy if there is one, and shake hands.
+
+    Raises: Unreachable, CertificateRefused.
+    """
+    name = site.host if tls is not None else None
+    try:
+        async with asyncio.timeout(CONNECT_S):
+            if proxy is None:
+                streams = await asyncio.open_connection(
+                    site.host,
+                    site.port,
+                    ssl=tls,
+                    server_hostname=name,
+                    # With IPv4 and IPv6 addresses, a dead one must not eat all the time.
+                    happy_eyeballs_delay=0.25,
+                )
+            else:
+                tunnel = await _tunnel(site, proxy)
+                streams = await asyncio.open_connection(sock=tunnel, ssl=tls, server_hostname=name)
+    except TimeoutError:
+        raise Unreachable(f"no connection within {CONNECT_S:.0f} s") from None
+    except ssl.SSLCertVerificationError as error:
+        raise CertificateRefused(error.verify_message) from None
+    except ssl.SSLError as error:
+        raise Unreachable(f"TLS failed: {error.reason or type(error).__name__}") from None
+    except socket.gaierror as error:
+        absent = error.errno in (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", None))
+        raise Unreachable(f"its name is not found: {error.strerror}", final=absent) from None
+    except OSError as error:
+        problem = error.strerror or str(error) or type(error).__name__
+        raise Unreachable(f"no connection: {problem[:120]}") from None
+    return Connection(*streams)
+
+
+async def _tunnel(site: Site, proxy: tuple[str, int]) -> socket.socket:
+    """Let a proxy connect us through; returns the socket, ready for TLS.
+
+    Source: RFC 9110 section 9.3.6.
+    """
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(*proxy, type=socket.SOCK_STREAM)
+    family, kind, protocol, _, address = found[0]
+    link = socket.socket(family, kind, protocol)
+    link.setblocking(False)
+    try:
+        await loop.sock_connect(link, address)
+        host = f"[{site.host}]" if ":" in site.host else site.host
+        where = f"{host}:{site.port}"
+        await loop.sock_sendall(link, f"CONNECT {where} HTTP/1.1\r\nHost: {where}\r\n\r\n".encode())
+        reply = b""
+        # Byte by byte: what follows the empty line belongs to the handshake.
+        while not reply.endswith(b"\r\n\r\n") and len(reply) < 16384:
+            byte = await loop.sock_recv(link, 1)
+            if not byte:
+                break
+            reply += byte
+        match = _TUNNEL_REPLY.match(reply)
+        if match is None or match[1] != b"200":
+            status = match[1].decode() if match else "no status"
+            raise OSError(f"the proxy does not connect: {status}")
+    except BaseException:
+        link.close()
+        raise
+    return link
+
+
+def proxy_for(site: Site, environment: Mapping[str, str] = os.environ) -> tuple[str, int] | None:
+    """Return host and port of the proxy that the environment names for a site, or None.
+
+    Reads HTTPS_PROXY and NO_PROXY in either case, as the Go program does; only https goes
+    through a proxy, and only through one that is itself spoken to in plain http.
+    """
+    text = environment.get("HTTPS_PROXY") or environment.get("https_proxy") or ""
+    match = re.fullmatch(r"(?:http://)?(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(\d{1,5}))?/?", text)
+    if site.scheme != "https" or match is None or not _goes_out(site, environment):
+        return None
+    return match[1].strip("[]"), int(match[2] or 80)
+
+
+def _goes_out(site: Site, environment: Mapping[str, str]) -> bool:
+    if site.host == "localhost" or site.host.startswith("127.") or site.host == "::1":
+        return False
+    without = environment.get("NO_PROXY") or environment.get("no_proxy") or ""
+    for word in without.lower().replace(",", " ").split():
+        name = word.removesuffix(f":{site.port}").lstrip("*").strip("[]")
+        if (
+            word == "*"
+            or site.host == name.lstrip(".")
+            or site.host.endswith(f".{name.lstrip('.')}")
+        ):
+            return False
+    return True
