@@ -1,4 +1,4 @@
-"""Generate the Python modules of the two wire contracts, or check them.
+"""Generate the Python modules of the wire contracts, or check them.
 
 Run from anywhere as `python -m csi_spec.generate`. The generated files are
 committed, so that neither an image build nor a user needs the compiler;
@@ -20,6 +20,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 PROTOS = (
     "csi_spec/csi.proto",
     "csi_spec/provider.proto",
+    "devkit/registration.proto",  # No product speaks it, only the stand-in kubelet.
 )
 SUFFIXES = ("_pb2.py", "_pb2.pyi", "_pb2_grpc.py", "_pb2_grpc.pyi")
 

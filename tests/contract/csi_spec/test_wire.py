@@ -1,9 +1,9 @@
 """The wire contracts as tables, compared with what the generated modules register.
 
-The tables are written from the CSI specification (1.12, `csi.v1`) and from the
-provider contract `v1alpha1` that existing providers are compiled against, not
-from our .proto files. A difference in either direction fails: a kubelet, sidecar
-or provider of somebody else depends on each line.
+The tables are written from the CSI specification (1.12, `csi.v1`), the provider
+contract `v1alpha1` that existing providers are compiled against and kubelet's
+plugin registration, not from our .proto files. A difference in either direction
+fails: a kubelet, sidecar or provider of somebody else depends on each line.
 
 Line forms:
     service NAME                        METHOD Request -> Response [marks]
@@ -18,6 +18,7 @@ import pytest
 from google.protobuf import descriptor, descriptor_pb2, message
 
 from csi_spec import csi_pb2, provider_pb2
+from devkit import registration_pb2
 
 CSI_EXTENSIONS = """
 alpha_enum 1060 bool EnumOptions
@@ -278,6 +279,26 @@ message Error
 """
 
 
+REGISTRATION_SERVICES = """
+service Registration
+  GetInfo InfoRequest -> PluginInfo
+  NotifyRegistrationStatus RegistrationStatus -> RegistrationStatusResponse
+"""
+
+REGISTRATION_MESSAGES = """
+message InfoRequest
+message PluginInfo
+  1 type string
+  2 name string
+  3 endpoint string
+  4 supported_versions repeated string
+message RegistrationStatus
+  1 plugin_registered bool
+  2 error string
+message RegistrationStatusResponse
+"""
+
+
 def blocks(text: str) -> dict[str, list[str]]:
     """Split a table into its blocks: head line → indented lines, sorted."""
     found: dict[str, list[str]] = {}
@@ -373,6 +394,13 @@ FILES = [
     pytest.param(csi_pb2.DESCRIPTOR, "csi.v1", CSI_SERVICES, CSI_MESSAGES, id="csi"),
     pytest.param(
         provider_pb2.DESCRIPTOR, "v1alpha1", PROVIDER_SERVICES, PROVIDER_MESSAGES, id="provider"
+    ),
+    pytest.param(
+        registration_pb2.DESCRIPTOR,
+        "pluginregistration",
+        REGISTRATION_SERVICES,
+        REGISTRATION_MESSAGES,
+        id="registration",
     ),
 ]
 
