@@ -5,7 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from secrets_store import errors, goflags, settings
 
@@ -77,5 +77,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _default(field: "dataclasses.Field[Any]") -> goflags.Value:
-    default: goflags.Value = field.default
-    return default
+    return cast(goflags.Value, field.default)
