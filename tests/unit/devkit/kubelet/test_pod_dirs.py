@@ -1,7 +1,10 @@
 """Pod directories on a real file system."""
 
+import ctypes
 import json
+import os
 import pathlib
+from collections.abc import Iterator
 
 import pytest
 
@@ -97,3 +100,31 @@ def test_what_is_left_is_told_and_left(dirs: pod_dirs.PodDirs) -> None:
     assert caught.value.paths == [inside, data]
     assert str(inside) in str(caught.value)
     assert inside.exists()
+
+
+@pytest.fixture
+def tmpfs(tmp_path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A real tmpfs where the volume's mount directory is."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    target = pod_dirs.PodDirs(tmp_path).target("u1", "store")
+    target.mkdir(parents=True)
+    path = os.fsencode(target)
+    if libc.mount(b"tmpfs", path, b"tmpfs", 0, b"size=64k") != 0:
+        pytest.skip(f"mounting is not allowed here: {os.strerror(ctypes.get_errno())}")
+    yield target
+    libc.umount2(path, 0)
+
+
+@pytest.mark.root
+def test_a_real_mount_is_seen_and_nothing_in_it_touched(
+    tmpfs: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    dirs = pod_dirs.PodDirs(tmp_path)
+    dirs.make("u1", DATA)
+    (tmpfs / "empty").mkdir()
+    dirs.remove_volume("u1", "store")
+    assert dirs.read("u1", "store") == DATA
+    with pytest.raises(pod_dirs.LeftBehind) as caught:
+        dirs.remove_pod("u1")
+    assert tmpfs / "empty" in caught.value.paths
+    assert os.path.ismount(tmpfs)
