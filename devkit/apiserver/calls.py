@@ -29,6 +29,7 @@ class Call:
 
     Attributes:
         warnings: texts for Warning headers of the answer.
+        causes: what decoding the body found, for validation to tell.
     """
 
     request: http.Request
@@ -37,6 +38,7 @@ class Call:
     strategy: strategy.Strategy
     user: User
     warnings: list[str] = field(default_factory=list)
+    causes: list[errors.Cause] = field(default_factory=list)
 
     @property
     def query(self) -> dict[str, str]:
@@ -44,10 +46,17 @@ class Call:
 
     @property
     def dry_run(self) -> bool:
-        """Whether nothing may be stored. Raises: errors.StatusError: 400 for values unknown."""
+        """Whether nothing may be stored. Raises: errors.StatusError: 422 for values unknown."""
         value = self.query.get("dryRun", "")
         if value not in ("", "All"):
-            raise errors.bad_request(f'Invalid value: "{value}": dryRun must be "All"')
+            kinds = {"create": "Create", "delete": "Delete", "patch": "Patch"}
+            kind = kinds.get(self.route.verb, "Update")
+            raise errors.invalid(
+                f"{kind}Options",
+                "meta.k8s.io",
+                "",
+                [errors.not_supported("dryRun", [value], ["All"])],
+            )
         return value == "All"
 
     @property
@@ -87,7 +96,7 @@ def decode_body(request: http.Request) -> Any:
         return decode_json(request.body)
     if sent in ("application/yaml", "application/apply-patch+yaml"):
         return decode_yaml(request.body)
-    raise errors.unsupported_media_type(JSON_TYPES, sent)
+    raise errors.unsupported_media_type(JSON_TYPES)
 
 
 def decode_json(body: bytes) -> Any:

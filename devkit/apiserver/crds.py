@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field
 
 from devkit.apiserver import errors, objects, resources, schema
-from devkit.apiserver.kinds import strategy
+from devkit.apiserver.kinds import builtin_types, strategy, typed
 
+_OBJECT_META = "meta.v1.ObjectMeta"
 _GROUP = "secrets-store.csi.x-k8s.io"
 
 
@@ -12,33 +13,48 @@ class Custom(strategy.Strategy):
     """The rules of one version of a custom resource.
 
     Args:
+        kind: for messages.
         version_schema: structural schema of the version asked for; empty keeps everything.
         storage_schema: that of the stored version, by which the object is pruned too.
         has_status: whether the status subresource is switched on.
     """
 
     def __init__(
-        self, version_schema: schema.Schema, storage_schema: schema.Schema, *, has_status: bool
+        self,
+        kind: str,
+        version_schema: schema.Schema,
+        storage_schema: schema.Schema,
+        *,
+        has_status: bool,
     ) -> None:
-        self._schema = version_schema
+        # Metadata merges by its own rules, whatever the CRD says of it.
+        fields = {**version_schema.get("properties", {})}
+        fields["metadata"] = builtin_types.of_type(_OBJECT_META)
+        super().__init__(kind, {**version_schema, "properties": fields} if version_schema else {})
         self._storage_schema = storage_schema
         self._has_status = has_status
 
-    def decode(self, obj: objects.Object) -> list[str]:
-        dropped: list[str] = []
-        if self._schema:
-            dropped = schema.prune(obj, self._schema)
-            schema.apply_defaults(obj, self._schema)
-        if self._storage_schema and self._storage_schema is not self._schema:
+    def decode(self, obj: objects.Object) -> strategy.Decoded:
+        meta = obj.setdefault("metadata", {})
+        decoded = strategy.Decoded(
+            *typed.decode(meta, builtin_types.of_type(_OBJECT_META), self.kind, "metadata")
+        )
+        if self.shape:
+            decoded.dropped += schema.prune(obj, self.shape)
+        return decoded
+
+    def complete(self, obj: objects.Object) -> None:
+        schema.apply_defaults(obj, self.shape)
+        if self._storage_schema:
+            # What the stored version does not know does not outlive the way into the store.
             schema.prune(obj, self._storage_schema)
-        return dropped
 
     def prepare_create(self, obj: objects.Object) -> None:
         if self._has_status:
             obj.pop("status", None)
 
     def validate(self, obj: objects.Object) -> list[errors.Cause]:
-        return schema.validate(_without_metadata(obj), self._schema)
+        return schema.validate(_without_metadata(obj), self.shape)
 
 
 def _without_metadata(obj: objects.Object) -> objects.Object:
@@ -97,7 +113,9 @@ def define(crd: objects.Object) -> Definition:
             )
         )
         found.schemas[name] = schemas[name]
-        found.strategies[name] = Custom(schemas[name], schemas[stored], has_status=has_status)
+        found.strategies[name] = Custom(
+            names["kind"], schemas[name], schemas[stored], has_status=has_status
+        )
         found.columns[name] = list(version.get("additionalPrinterColumns") or [])
     return found
 

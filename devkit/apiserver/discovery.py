@@ -3,7 +3,7 @@
 Source: apimachinery `APIGroupList`, `APIResourceList`; `apidiscovery.k8s.io/v2`.
 """
 
-from devkit.apiserver import errors, http, objects, resources, views
+from devkit.apiserver import http, objects, resources, views
 from devkit.apiserver.kinds import catalog
 
 _AGGREGATED = ("v2", "v2beta1")
@@ -60,8 +60,6 @@ class Discovery:
                 document = {"kind": "APIGroup", "apiVersion": "v1", **_group(group, versions)}
             case ["apis", group, version] if version in self._kinds.table.groups().get(group, []):
                 document = self._resource_list(group, version)
-            case ["api" | "apis", *_]:
-                raise errors.no_such_path()
             case _:
                 return None
         return http.Response(200, objects.encode(document))

@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import json
+import logging
 import time
 from collections.abc import Callable
 from typing import Protocol
@@ -23,6 +24,8 @@ from devkit.apiserver import (
     writing,
 )
 from devkit.apiserver.kinds import catalog
+
+_log = logging.getLogger(__name__)
 
 
 class Authorizer(Protocol):
@@ -154,12 +157,16 @@ class Dispatcher:
     ) -> http.Response:
         """Return the answer to any request but a watch."""
         try:
-            if route.is_resource:
+            if self._kinds.table.serves(route.group, route.version):
                 return self._resource(self._admit(request, route, user))
             self._authorize(route, user)
             found = self._documents.answer(request)
         except errors.StatusError as error:
             return failure(error)
+        except Exception:
+            # A fault of the stand-in itself; the connection and the server go on.
+            _log.exception("request failed", extra={"verb": route.verb, "path": route.path})
+            return failure(errors.internal("see the log of the stand-in"))
         if found is None:
             return http.Response(404, b"404 page not found\n", "text/plain; charset=utf-8")
         return found
@@ -182,7 +189,7 @@ class Dispatcher:
         if resource is None or not _fits(resource, route):
             raise errors.no_such_path()
         if not route.subresource and route.verb not in resource.verbs:
-            raise errors.method_not_allowed(request.method)
+            raise errors.method_not_allowed()
         call = calls.Call(request, route, resource, self._kinds.strategy(resource), user)
         if resource.deprecated:
             call.warnings.append(resource.deprecated)
@@ -208,7 +215,7 @@ class Dispatcher:
             case "deletecollection":
                 return self._delete_collection(call)
             case _:
-                raise errors.method_not_allowed(call.request.method)
+                raise errors.method_not_allowed()
         if obj.get("kind") == call.resource.kind:
             obj = views.shaped(obj, call.resource, form)
         return self._response(call, code, objects.encode(obj))
@@ -222,7 +229,7 @@ class Dispatcher:
         if special is not None:
             return special(call, body)
         if call.route.name:
-            raise errors.method_not_allowed("POST")
+            raise errors.method_not_allowed()
         return 201, self._writer.create(call, body)
 
     def _patch(self, call: calls.Call) -> tuple[int, objects.Object]:
@@ -232,7 +239,7 @@ class Dispatcher:
         elif media in self._writer.patch_types(call):
             body = calls.decode_json(call.request.body)
         else:
-            raise errors.unsupported_media_type(self._writer.patch_types(call), media)
+            raise errors.StatusError(415, "UnsupportedMediaType", "415: Unsupported Media Type", {})
         obj, is_new = self._writer.patch(call, body, media)
         return (201 if is_new else 200), obj
 

@@ -91,10 +91,10 @@ class StatusError(Exception):
         }
         if self.reason:
             status["reason"] = self.reason
-        details = dict(self.details) if self.details else {}
+        details = None if self.details is None else dict(self.details)
         if self.retry_after_s is not None:
-            details["retryAfterSeconds"] = self.retry_after_s
-        if details:
+            details = {**(details or {}), "retryAfterSeconds": self.retry_after_s}
+        if details is not None:
             status["details"] = details
         status["code"] = self.code
         return status
@@ -193,7 +193,7 @@ def invalid(kind: str, group: str, name: str, causes: Sequence[Cause]) -> Status
 
 def unprocessable(message: str) -> StatusError:
     """Return the 422 of a patch that does not fit."""
-    return StatusError(422, "Invalid", message)
+    return StatusError(422, "Invalid", message, {})
 
 
 def expired(message: str) -> StatusError:
@@ -221,13 +221,13 @@ def too_large(asked: int, current: int) -> StatusError:
     )
 
 
-def method_not_allowed(method: str) -> StatusError:
+def method_not_allowed() -> StatusError:
     """Return the 405 of a verb the resource does not have."""
     return StatusError(
         405,
         "MethodNotAllowed",
         "the server does not allow this method on the requested resource",
-        {} if not method else None,
+        {},
     )
 
 
@@ -240,13 +240,13 @@ def not_acceptable(types: Sequence[str]) -> StatusError:
     )
 
 
-def unsupported_media_type(types: Sequence[str], sent: str) -> StatusError:
+def unsupported_media_type(types: Sequence[str]) -> StatusError:
     """Return the 415 of a body in a form we cannot read."""
     return StatusError(
         415,
         "UnsupportedMediaType",
         "the body of the request was in an unknown format - accepted media types include: "
-        f"{', '.join(types)}" + (f" (sent: {sent})" if sent else ""),
+        f"{', '.join(types)}",
     )
 
 

@@ -12,24 +12,6 @@ from typing import Any
 
 from devkit.apiserver import errors, objects
 
-_FIELDS = {
-    "name": str,
-    "generateName": str,
-    "namespace": str,
-    "selfLink": str,
-    "uid": str,
-    "resourceVersion": str,
-    "generation": int,
-    "creationTimestamp": str,
-    "deletionTimestamp": str,
-    "deletionGracePeriodSeconds": int,
-    "labels": dict,
-    "annotations": dict,
-    "ownerReferences": list,
-    "finalizers": list,
-    "managedFields": list,
-}
-_JSON_NAMES = {str: "string", int: "int64", dict: "map[string]string", list: "slice"}
 _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _DNS_SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _QUALIFIED = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]")
@@ -94,8 +76,8 @@ def qualified_name(name: str) -> str:
 
 def label_value(value: str) -> str:
     """Return what is wrong with a label's value, nothing if it is well formed."""
-    if len(value) > 63:
-        return "must be no more than 63 characters"
+    if len(value.encode()) > 63:
+        return "must be no more than 63 bytes"
     if not _LABEL_VALUE.fullmatch(value):
         return (
             "a valid label must be empty or consist of letters, digits, '-', '_' or '.', with a "
@@ -104,39 +86,10 @@ def label_value(value: str) -> str:
     return ""
 
 
-def clean(obj: objects.Object) -> None:
-    """Drop unknown and empty metadata fields in place.
-
-    Raises: errors.StatusError: 400 if a field has the wrong type.
-    """
-    meta = obj.get("metadata")
-    if meta is None:
-        meta = {}
-    if not isinstance(meta, dict):
-        raise _mistyped("metadata", meta, "v1.ObjectMeta")
-    kept: objects.Object = {}
-    for field, wanted in _FIELDS.items():
-        value = meta.get(field)
-        if value is None or (value in ("", {}, []) and field != "generation"):
-            continue
-        if not isinstance(value, wanted) or isinstance(value, bool):
-            raise _mistyped(f"metadata.{field}", value, _JSON_NAMES[wanted])
-        kept[field] = value
-    for field in ("labels", "annotations"):
-        for key, value in kept.get(field, {}).items():
-            if value is None:
-                kept[field] = {**kept[field], key: ""}
-            elif not isinstance(value, str):
-                raise _mistyped(f"metadata.{field}.{key}", value, "string")
-    obj["metadata"] = kept
-
-
-def _mistyped(field: str, value: Any, wanted: str) -> errors.StatusError:
-    sent = {bool: "bool", int: "number", float: "number", str: "string", list: "array"}
-    return errors.bad_request(
-        f"json: cannot unmarshal {sent.get(type(value), 'object')} into Go struct field "
-        f".{field} of type {wanted}"
-    )
+def clean(meta: objects.Object) -> None:
+    """Forget empty texts in place; numbers stay."""
+    for field in [field for field, value in meta.items() if value == ""]:
+        del meta[field]
 
 
 def fill_new(obj: objects.Object) -> None:
@@ -202,10 +155,8 @@ def validate(meta: objects.Object, name_rule: NameRule) -> list[errors.Cause]:
 def _owner_causes(owners: list[Any]) -> list[errors.Cause]:
     causes = []
     controllers = []
-    for number, owner in enumerate(owners):
-        at = f"metadata.ownerReferences[{number}]"
-        if not isinstance(owner, dict):
-            raise _mistyped("metadata.ownerReferences", owner, "v1.OwnerReference")
+    for owner in owners:
+        at = "metadata.ownerReferences"
         for field in ("apiVersion", "kind", "name", "uid"):
             if not owner.get(field):
                 causes.append(

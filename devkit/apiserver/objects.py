@@ -50,6 +50,11 @@ def namespace_of(obj: Mapping[str, Any]) -> str:
     return str(metadata(obj).get("namespace") or "")
 
 
+def key_of(obj: Mapping[str, Any]) -> tuple[str, str]:
+    """Return (namespace, name), by which an object is stored."""
+    return namespace_of(obj), name_of(obj)
+
+
 def uid_of(obj: Mapping[str, Any]) -> str:
     """Return `metadata.uid`, empty if there is none."""
     return str(metadata(obj).get("uid") or "")

@@ -86,6 +86,17 @@ def _remove(document: Any, pointer: str) -> Any:
     return document
 
 
+def _replace(document: Any, pointer: str, value: Any) -> Any:
+    """Put a value in the place of another; in a map it may be a new one, as the server has it."""
+    if not _tokens(pointer):
+        return value
+    parent, last = _parent(document, pointer)
+    if isinstance(parent, list):
+        parent[_index(parent, last)] = value
+        return document
+    return _add(document, pointer, value)
+
+
 def _operate(document: Any, operation: Any) -> Any:
     if not isinstance(operation, dict):
         raise _Refused("an operation must be an object")
@@ -98,10 +109,7 @@ def _operate(document: Any, operation: Any) -> Any:
         case "remove":
             return _remove(document, path)
         case "replace":
-            _read(document, path)
-            if not _tokens(path):
-                return objects.copy(operation["value"])
-            return _add(_remove(document, path), path, objects.copy(operation["value"]))
+            return _replace(document, path, objects.copy(operation["value"]))
         case "move":
             value = _read(document, str(operation.get("from", "")))
             return _add(_remove(document, str(operation["from"])), path, value)
@@ -140,6 +148,6 @@ def apply_json_patch(document: Any, patch: Any) -> Any:
             document = _operate(document, operation)
         except _Refused as refused:
             raise errors.unprocessable(
-                f"the server rejected our request due to an error in our request: {refused}"
+                "the server rejected our request due to an error in our request"
             ) from refused
     return document

@@ -51,7 +51,7 @@ def read_options(call: calls.Call, body: Any) -> Options:
             "",
             [
                 errors.not_supported(
-                    "propagationPolicy", propagation, ["Foreground", "Background", "Orphan"]
+                    "propagationPolicy", propagation, ["Foreground", "Background", "Orphan", "nil"]
                 )
             ],
         )
@@ -109,7 +109,7 @@ class Remover:
         held = bool(meta.get("finalizers")) or (storage == "namespaces" and _has_finalizer(obj))
         if not held and grace == 0:
             if not options.dry_run:
-                self._store.remove(storage, *_key(obj))
+                self._store.remove(storage, *objects.key_of(obj))
             return None
         if "deletionTimestamp" not in meta:
             when = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=grace)
@@ -144,17 +144,18 @@ class Remover:
 
     def _check_preconditions(self, call: calls.Call, obj: objects.Object, options: Options) -> None:
         meta = obj["metadata"]
-        if options.uid and options.uid != meta["uid"]:
-            raise call.conflict(
-                f"Precondition failed: UID in precondition: {options.uid}, UID in object meta: "
-                f"{meta['uid']}"
-            )
-        if options.resource_version and options.resource_version != meta["resourceVersion"]:
-            raise call.conflict(
-                "Precondition failed: ResourceVersion in precondition: "
-                f"{options.resource_version}, ResourceVersion in object meta: "
-                f"{meta['resourceVersion']}"
-            )
+        for asked, stored, what in (
+            (options.uid, meta["uid"], "UID"),
+            (options.resource_version, meta["resourceVersion"], "ResourceVersion"),
+        ):
+            if asked and asked != stored:
+                raise errors.conflict(
+                    call.resource.kind,
+                    call.resource.group,
+                    call.route.name,
+                    f"the {what} in the precondition ({asked}) does not match the {what} in "
+                    f"record ({stored})",
+                )
 
     def _set_propagation(self, meta: objects.Object, propagation: str) -> None:
         if not propagation:
@@ -172,7 +173,3 @@ class Remover:
 
 def _has_finalizer(namespace: objects.Object) -> bool:
     return bool((namespace.get("spec") or {}).get("finalizers"))
-
-
-def _key(obj: objects.Object) -> tuple[str, str]:
-    return objects.namespace_of(obj), objects.name_of(obj)

@@ -266,6 +266,7 @@ class Table:
 
     _by_path: dict[tuple[str, str, str], Resource] = field(default_factory=dict)
     _by_kind: dict[tuple[str, str, str], Resource] = field(default_factory=dict)
+    _versions: set[tuple[str, str]] = field(default_factory=set)
     # What is derived from the table (discovery, OpenAPI) is rebuilt when this number moved.
     revision: int = 0
 
@@ -283,6 +284,7 @@ class Table:
         for item in new:
             self._by_path[item.group, item.version, item.plural] = item
             self._by_kind[item.group, item.version, item.kind] = item
+        self._versions = {(item.group, item.version) for item in self._by_path.values()}
         self.revision += 1
 
     def find(self, group: str, version: str, plural: str) -> Resource | None:
@@ -303,6 +305,10 @@ class Table:
 
     def __iter__(self) -> Iterator[Resource]:
         return iter(self._by_path.values())
+
+    def serves(self, group: str, version: str) -> bool:
+        """Tell whether there is any resource of this group and version."""
+        return (group, version) in self._versions
 
     def groups(self) -> dict[str, list[str]]:
         """Return group → versions, the preferred version first."""

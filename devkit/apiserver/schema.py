@@ -11,7 +11,7 @@ from devkit.apiserver import errors, objects
 
 Schema = dict[str, Any]
 _PRESERVE = "x-kubernetes-preserve-unknown-fields"
-_INT_OR_STRING = "x-kubernetes-int-or-string"
+INT_OR_STRING = "x-kubernetes-int-or-string"
 _EMBEDDED = "x-kubernetes-embedded-resource"
 _TYPE_META = ("apiVersion", "kind", "metadata")
 
@@ -98,7 +98,7 @@ def validate(value: Any, schema: Schema, path: str = "") -> list[errors.Cause]:
     wanted = schema.get("type", "")
     if value is None and (schema.get("nullable") or not wanted):
         return []
-    if schema.get(_INT_OR_STRING):
+    if schema.get(INT_OR_STRING):
         wanted = "string" if found == "string" else "integer"
     if wanted and not _fits(found, wanted, value):
         return [_cause("FieldValueTypeInvalid", path, found, f"must be of type {wanted}", found)]

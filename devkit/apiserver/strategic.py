@@ -1,193 +1,143 @@
 """Strategic merge patch: a merge patch that knows which lists of the built-in kinds are maps.
 
-The table names lists by their path below the kind, with pod templates folded onto `PodSpec`.
-Lists that are not in it are replaced, as a merge patch would.
+The kind's schema tells: a list with a merge key is a map of objects, one that merges without a key
+is a set of plain values; all others are replaced.
 
-Source: the patchStrategy and patchMergeKey tags of the Kubernetes API types.
+Source: apimachinery `strategicpatch` (directives, the order of merged lists).
 """
 
 from typing import Any
 
-from devkit.apiserver import errors, objects
+from devkit.apiserver import errors, objects, schema
 
-DIRECTIVES = ("$patch", "$retainKeys")
-_PRIMITIVE = ""
-
-_CONTAINER = {
-    "env": "name",
-    "ports": "containerPort",
-    "volumeMounts": "mountPath",
-    "volumeDevices": "devicePath",
-}
-_POD_SPEC = {
-    "containers": "name",
-    "initContainers": "name",
-    "ephemeralContainers": "name",
-    "volumes": "name",
-    "imagePullSecrets": "name",
-    "hostAliases": "ip",
-    "topologySpreadConstraints": "topologyKey",
-    "schedulingGates": "name",
-    "resourceClaims": "name",
-} | {
-    f"{kind}.{name}": key
-    for kind in ("containers", "initContainers", "ephemeralContainers")
-    for name, key in _CONTAINER.items()
-}
-
-# How deep below each kind its pod spec lies.
-_POD_SPEC_AT = {
-    "Pod": "spec",
-    "Deployment": "spec.template.spec",
-    "ReplicaSet": "spec.template.spec",
-    "DaemonSet": "spec.template.spec",
-    "StatefulSet": "spec.template.spec",
-    "Job": "spec.template.spec",
-    "CronJob": "spec.jobTemplate.spec.template.spec",
-}
-_ANY_KIND = {"metadata.ownerReferences": "uid", "metadata.finalizers": _PRIMITIVE}
-_BY_KIND: dict[str, dict[str, str]] = {
-    "ServiceAccount": {"secrets": "name", "imagePullSecrets": "name"},
-    "Service": {"spec.ports": "port", "status.conditions": "type"},
-    "Namespace": {"status.conditions": "type"},
-    "Node": {
-        "spec.podCIDRs": _PRIMITIVE,
-        "status.addresses": "type",
-        "status.conditions": "type",
-    },
-    "CSINode": {"spec.drivers": "name"},
-    "PodDisruptionBudget": {"status.conditions": "type"},
-    "PersistentVolumeClaim": {"status.conditions": "type"},
-    "Pod": {
-        "status.conditions": "type",
-        "status.podIPs": "ip",
-        "status.hostIPs": "ip",
-        "status.resourceClaimStatuses": "name",
-    },
-    "ValidatingAdmissionPolicy": {
-        "spec.matchConditions": "name",
-        "spec.variables": "name",
-    },
-} | {
-    kind: {"status.conditions": "type"}
-    for kind in ("Deployment", "ReplicaSet", "DaemonSet", "StatefulSet", "Job")
-}
+_KEY = "x-kubernetes-patch-merge-key"
+_HOW = "x-kubernetes-patch-strategy"
+_ORDER = "$setElementOrder/"
+_DELETE = "$deleteFromPrimitiveList/"
+_RETAIN = "$retainKeys"
+_EMPTY: schema.Schema = {}
 
 
-def merge_keys(kind: str) -> dict[str, str]:
-    """Return path → merge key of the kind's lists; an empty key means a set of plain values."""
-    keys = dict(_ANY_KIND) | _BY_KIND.get(kind, {})
-    if at := _POD_SPEC_AT.get(kind):
-        keys |= {f"{at}.{path}": key for path, key in _POD_SPEC.items()}
-    return keys
-
-
-def apply(document: objects.Object, patch: Any, kind: str) -> objects.Object:
-    """Return the document with a strategic merge patch applied.
+def apply(document: objects.Object, patch: Any, shape: schema.Schema) -> objects.Object:
+    """Return the document with a strategic merge patch applied; it is not changed itself.
 
     Args:
-        document: the object as it is; not changed.
+        document: the object as it is.
         patch: the decoded body.
-        kind: the object's kind, which tells the lists that are maps.
-    Raises: errors.StatusError: 400 if the patch is no object or a list item lacks its merge key.
+        shape: the kind's schema.
+    Raises: errors.StatusError: 400 if the patch is no object or has an unknown directive, 500 if a
+        list item lacks its merge key (as the server answers).
     """
     if not isinstance(patch, dict):
         raise errors.bad_request("error decoding patch: a patch must be a JSON object")
-    merged = _merge_map(document, patch, "", merge_keys(kind))
-    return merged if isinstance(merged, dict) else {}
+    merged: objects.Object = _merge_map(document, patch, shape)
+    return merged
 
 
-def _merge_map(target: Any, patch: objects.Object, path: str, keys: dict[str, str]) -> Any:
+def _below(shape: schema.Schema, key: str) -> schema.Schema:
+    found = (shape.get("properties") or _EMPTY).get(key) or shape.get("additionalProperties")
+    return found if isinstance(found, dict) else _EMPTY
+
+
+def _merges(shape: schema.Schema) -> bool:
+    return shape.get("type") == "array" and "merge" in shape.get(_HOW, "").split(",")
+
+
+def _merge_map(target: Any, patch: objects.Object, shape: schema.Schema) -> Any:
     directive = patch.get("$patch")
     if directive == "delete":
         return {}
     if directive not in (None, "replace", "merge"):
-        raise errors.bad_request(f"unknown $patch type: {directive}")
+        raise errors.bad_request(f"unknown patch type found in {{map[$patch:{directive}]}}")
     result: objects.Object = dict(target) if isinstance(target, dict) else {}
     if directive == "replace":
         result = {}
-    if "$retainKeys" in patch:
-        kept = patch["$retainKeys"]
-        result = {key: value for key, value in result.items() if key in kept}
+    if _RETAIN in patch:
+        result = {key: value for key, value in result.items() if key in patch[_RETAIN]}
     for key, value in patch.items():
-        if key in DIRECTIVES or key.startswith("$setElementOrder/"):
+        if key in ("$patch", _RETAIN) or key.startswith(_ORDER):
             continue
-        if key.startswith("$deleteFromPrimitiveList/"):
-            name = key.partition("/")[2]
+        if key.startswith(_DELETE):
+            name = key.removeprefix(_DELETE)
             result[name] = [item for item in result.get(name) or [] if item not in value]
-            continue
-        below = f"{path}.{key}" if path else key
-        if value is None:
+        elif value is None or (isinstance(value, dict) and value.get("$patch") == "delete"):
             result.pop(key, None)
-        elif isinstance(value, dict):
-            merged = _merge_map(result.get(key), value, below, keys)
-            if value.get("$patch") == "delete":
-                result.pop(key, None)
-            else:
-                result[key] = merged
-        elif isinstance(value, list):
-            order = patch.get(f"$setElementOrder/{key}")
-            result[key] = _merge_list(result.get(key), value, below, keys, order)
         else:
-            result[key] = value
+            below = _below(shape, key)
+            order = patch.get(_ORDER + key)
+            result[key] = _merge_value(result.get(key), value, below, order)
     for key, order in patch.items():
-        if key.startswith("$setElementOrder/"):
-            name = key.partition("/")[2]
-            below = f"{path}.{name}" if path else name
-            if name not in patch and isinstance(result.get(name), list) and below in keys:
-                result[name] = _ordered(result[name], order, keys[below])
+        name = key.removeprefix(_ORDER)
+        if key.startswith(_ORDER) and name not in patch and isinstance(result.get(name), list):
+            result[name] = _merge_list(result[name], [], _below(shape, name), order)
     return result
 
 
+def _merge_value(target: Any, value: Any, shape: schema.Schema, order: Any) -> Any:
+    if isinstance(value, dict):
+        if shape.get(_HOW) == "replace":
+            return objects.copy(value)
+        return _merge_map(target, value, shape)
+    if isinstance(value, list):
+        items = target if isinstance(target, list) else []
+        return _merge_list(items, value, shape, order)
+    return value
+
+
 def _merge_list(
-    target: Any, patch: list[Any], path: str, keys: dict[str, str], order: Any
+    items: list[Any], patch: list[Any], shape: schema.Schema, order: list[Any] | None
 ) -> list[Any]:
-    items = list(target) if isinstance(target, list) else []
-    if {"$patch": "replace"} in patch:
+    if not _merges(shape) or {"$patch": "replace"} in patch:
         return [objects.copy(item) for item in patch if item != {"$patch": "replace"}]
-    if path not in keys:
-        return [objects.copy(item) for item in patch]
-    merge_key = keys[path]
-    if merge_key == _PRIMITIVE:
-        items += [item for item in patch if item not in items]
-    else:
-        for item in patch:
-            items = _merge_item(items, item, path, keys)
-    return _ordered(items, order, merge_key) if isinstance(order, list) else items
+    key = shape.get(_KEY, "")
+    merged = list(items)
+    for item in patch:
+        if key:
+            merged = _merge_item(merged, item, key, shape["items"])
+        elif item not in merged:
+            merged.append(item)
+    kept = [item for item in patch if not (isinstance(item, dict) and "$patch" in item)]
+    return _ordered(
+        merged,
+        [_identity(item, key) for item in items],
+        [_identity(item, key) for item in (kept if order is None else order)],
+        key,
+    )
 
 
-def _merge_item(items: list[Any], item: Any, path: str, keys: dict[str, str]) -> list[Any]:
-    merge_key = keys[path]
-    if not isinstance(item, dict) or merge_key not in item:
-        raise errors.bad_request(f"map: {item} does not contain declared merge key: {merge_key}")
-    identity = item[merge_key]
+def _identity(item: Any, key: str) -> Any:
+    return item.get(key) if key and isinstance(item, dict) else item
+
+
+def _merge_item(items: list[Any], item: Any, key: str, shape: schema.Schema) -> list[Any]:
+    if not isinstance(item, dict) or key not in item:
+        raise errors.StatusError(
+            500, "", f"map: an item does not contain declared merge key: {key}"
+        )
+    found = [position for position, old in enumerate(items) if _identity(old, key) == item[key]]
     if item.get("$patch") == "delete":
-        return [old for old in items if old.get(merge_key) != identity]
-    for position, old in enumerate(items):
-        if old.get(merge_key) == identity:
-            items[position] = _merge_map(old, item, path, keys)
-            return items
-    return [*items, _merge_map({}, item, path, keys)]
+        return [old for position, old in enumerate(items) if position not in found]
+    if not found:
+        return [*items, _merge_map({}, item, shape)]
+    items[found[0]] = _merge_map(items[found[0]], item, shape)
+    return items
 
 
-def _ordered(items: list[Any], order: list[Any], merge_key: str) -> list[Any]:
-    """Sort as `$setElementOrder` says; what it does not name keeps its place after its forerunner.
+def _ordered(items: list[Any], before: list[Any], wanted: list[Any], key: str) -> list[Any]:
+    """Order a merged list: as the patch has it, with the server's own items between.
 
-    A list item that only the server has follows the item it followed before.
+    An item that only the server has comes before the next one of the patch if it was before it on
+    the server, else as late as possible.
     """
-    if merge_key == _PRIMITIVE:
-        wanted = list(order)
-        identities = list(items)
-    else:
-        wanted = [item.get(merge_key) for item in order if isinstance(item, dict)]
-        identities = [item.get(merge_key) for item in items]
-    named = [identity for identity in wanted if identity in identities]
-    result = list(named)
-    for position, identity in enumerate(identities):
-        if identity in named:
-            continue
-        before = identities[position - 1] if position else None
-        at = result.index(before) + 1 if before in result else 0
-        result.insert(at, identity)
-    by_identity = dict(zip(map(str, identities), items, strict=True))
-    return [by_identity[str(identity)] for identity in result]
+    identities = [_identity(item, key) for item in items]
+    patched = sorted(
+        (item for item in items if _identity(item, key) in wanted),
+        key=lambda item: wanted.index(_identity(item, key)),
+    )
+    own = [item for item, identity in zip(items, identities, strict=True) if identity not in wanted]
+    result = []
+    while own and patched:
+        left, right = _identity(own[0], key), _identity(patched[0], key)
+        is_earlier = left in before and right in before and before.index(left) < before.index(right)
+        result.append(own.pop(0) if is_earlier else patched.pop(0))
+    return result + own + patched

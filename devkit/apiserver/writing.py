@@ -9,19 +9,23 @@ from typing import Any
 from devkit.apiserver import (
     calls,
     errors,
+    managed,
     metadata,
     objects,
     patch,
     removal,
+    routes,
     store,
     strategic,
     views,
 )
+from devkit.apiserver.kinds import typed
 
 MERGE = "application/merge-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
 APPLY = "application/apply-patch+yaml"
+_IMMUTABLE = "field is immutable"
 
 
 class Writer:
@@ -49,21 +53,28 @@ class Writer:
         Raises: errors.StatusError: 400, 403, 404 (namespace), 409 or 422.
         """
         obj = self._incoming(call, body)
+        call.strategy.complete(obj)
+        return self._insert(call, obj)
+
+    def _insert(
+        self, call: calls.Call, obj: objects.Object, *, applied: bool = False
+    ) -> objects.Object:
         meta = obj["metadata"]
         if meta.pop("resourceVersion", ""):
             raise errors.StatusError(
                 500, "", "resourceVersion should not be set on objects to be created"
             )
         metadata.fill_new(obj)
-        if call.route.name and meta.get("name") != call.route.name:
-            meta["name"] = call.route.name
         self._admit_namespace(call, meta)
         call.strategy.prepare_create(obj)
         if call.resource.counts_generation:
             meta["generation"] = 1
         self._check(call, obj, call.strategy.validate(obj))
-        if self._store.get(call.resource.storage_key, *_key(obj)) is not None:
+        if self._store.get(call.resource.storage_key, *objects.key_of(obj)) is not None:
             raise errors.already_exists(call.resource.plural, call.resource.group, meta["name"])
+        if not applied:
+            meta.pop("managedFields", None)
+            managed.track({}, obj, _manager(call, managed.UPDATE), call.strategy.shape)
         if call.dry_run:
             return objects.arranged(obj)
         return self._store.put(call.resource.storage_key, objects.arranged(obj)).obj
@@ -86,7 +97,9 @@ class Writer:
         if old is None:
             if not call.resource.upserts or call.route.subresource:
                 raise call.not_found()
-            return self.create(call, body), True
+            call.strategy.complete(obj)
+            return self._insert(call, obj), True
+        call.strategy.complete(obj)
         if not meta.get("resourceVersion") and not call.resource.overwrites:
             raise call.invalid(
                 call.route.name,
@@ -104,6 +117,8 @@ class Writer:
         Raises: errors.StatusError: 400, 404, 409, 415 or 422.
         """
         old = self._existing(call)
+        if media == APPLY:
+            return self._apply(call, body, old)
         if old is None:
             raise call.not_found()
         before = views.presented(old.obj, call.resource)
@@ -114,15 +129,45 @@ class Writer:
         elif media == JSON_PATCH:
             after = patch.apply_json_patch(before, body)
         elif media == STRATEGIC and not call.resource.custom:
-            after = strategic.apply(before, body, call.resource.kind)
+            after = strategic.apply(before, body, call.strategy.shape)
         else:
-            raise errors.unsupported_media_type(self.patch_types(call), media)
+            raise errors.unsupported_media_type(self.patch_types(call))
         if not isinstance(after, dict):
             raise errors.bad_request("the patched object is no JSON object")
         obj = self._incoming(call, objects.copy(after))
         if objects.name_of(obj) != call.route.name:
             raise errors.bad_request("the name of the object does not match the name on the URL")
+        if objects.uid_of(obj) != objects.uid_of(old.obj):
+            wrong = errors.invalid_value("metadata.uid", objects.uid_of(obj), _IMMUTABLE)
+            raise call.invalid(call.route.name, [wrong])
+        call.strategy.complete(obj)
         return self._replace(call, obj, old), False
+
+    def _apply(
+        self, call: calls.Call, body: Any, old: store.Entry | None
+    ) -> tuple[objects.Object, bool]:
+        if not call.query.get("fieldManager"):
+            missing = errors.required("fieldManager", "is required for apply patch")
+            raise errors.invalid("PatchOptions", "meta.k8s.io", "", [missing])
+        if isinstance(body, dict) and (body.get("metadata") or {}).get("managedFields"):
+            raise errors.bad_request("metadata.managedFields must be nil")
+        config = self._incoming(call, body)
+        config["metadata"].setdefault("name", call.route.name)
+        if objects.name_of(config) != call.route.name:
+            raise errors.bad_request("the name of the object does not match the name on the URL")
+        obj = managed.apply(
+            old.obj if old is not None else {},
+            config,
+            _manager(call, managed.APPLY),
+            call.strategy.shape,
+            force=routes.truthy(call.query.get("force", "0")),
+        )
+        obj = objects.copy(obj)
+        call.causes = call.strategy.decode(obj).causes
+        call.strategy.complete(obj)
+        if old is None:
+            return self._insert(call, obj, applied=True), True
+        return self._replace(call, obj, old, applied=True), False
 
     def patch_types(self, call: calls.Call) -> tuple[str, ...]:
         if call.resource.custom:
@@ -134,10 +179,14 @@ class Writer:
         obj = calls.decode_object(call, body)
         if call.resource.group == "events.k8s.io":
             obj = views.event_to_core(obj)
-        metadata.clean(obj)
-        dropped = call.strategy.decode(obj)
-        if dropped:
-            self._tell_dropped(call, dropped)
+        obj.setdefault("metadata", {})
+        if obj["metadata"] is None:
+            obj["metadata"] = {}
+        decoded = call.strategy.decode(obj)
+        metadata.clean(obj["metadata"])
+        if decoded.dropped:
+            self._tell_dropped(call, decoded.dropped)
+        call.causes = decoded.causes
         if stored := self._storage_version(call.resource.storage_key):
             obj["apiVersion"] = stored
         meta = obj["metadata"]
@@ -153,7 +202,8 @@ class Writer:
     def _tell_dropped(self, call: calls.Call, dropped: list[str]) -> None:
         told = [f'unknown field "{path}"' for path in dropped]
         if call.field_validation == "Strict":
-            raise errors.bad_request(f"strict decoding error: {', '.join(told)}")
+            kind, version = call.resource.kind, call.resource.version
+            raise typed.refused(kind, f"strict decoding error: {', '.join(told)}", version)
         if call.field_validation == "Warn":
             call.warnings += told
 
@@ -189,11 +239,13 @@ class Writer:
 
     def _check(self, call: calls.Call, obj: objects.Object, causes: list[errors.Cause]) -> None:
         meta = obj["metadata"]
-        found = metadata.validate(meta, call.strategy.name_rule) + causes
+        found = metadata.validate(meta, call.strategy.name_rule) + call.causes + causes
         if found:
             raise call.invalid(meta.get("name", ""), found)
 
-    def _replace(self, call: calls.Call, obj: objects.Object, old: store.Entry) -> objects.Object:
+    def _replace(
+        self, call: calls.Call, obj: objects.Object, old: store.Entry, *, applied: bool = False
+    ) -> objects.Object:
         """Put `obj` in the place of `old`, if its preconditions hold and something differs."""
         meta, before = obj["metadata"], old.obj["metadata"]
         sent_uid = meta.get("uid")
@@ -205,10 +257,7 @@ class Writer:
         version = meta.get("resourceVersion")
         if version and version != before["resourceVersion"]:
             if not version.isdigit():
-                raise call.invalid(
-                    call.route.name,
-                    [errors.invalid_value("metadata.resourceVersion", version, "must be a number")],
-                )
+                raise errors.StatusError(500, "", f'parsing "{version}": invalid syntax')
             raise call.conflict()
         obj = self._confined(call, obj, old.obj)
         meta = obj["metadata"]
@@ -220,6 +269,8 @@ class Writer:
         causes = metadata.validate_update(meta, before) + call.strategy.validate(obj)
         self._check(call, obj, causes + call.strategy.validate_update(obj, old.obj))
         meta["resourceVersion"] = before["resourceVersion"]
+        if not applied:
+            managed.track(old.obj, obj, _manager(call, managed.UPDATE), call.strategy.shape)
         if obj == old.obj:
             return old.obj
         if call.dry_run:
@@ -252,12 +303,14 @@ class Writer:
         storage = call.resource.storage_key
         entry = self._store.put(storage, obj)
         if self._remover.is_finished(storage, obj):
-            return self._remover.remove(storage, *_key(obj)).obj
+            return self._remover.remove(storage, *objects.key_of(obj)).obj
         return entry.obj
 
 
-def _key(obj: objects.Object) -> tuple[str, str]:
-    return objects.namespace_of(obj), objects.name_of(obj)
+def _manager(call: calls.Call, operation: str) -> managed.Manager:
+    return managed.Manager(
+        call.manager, operation, call.resource.api_version, call.route.subresource
+    )
 
 
 def _spec_differs(call: calls.Call, new: objects.Object, old: objects.Object) -> bool:

@@ -1,17 +1,16 @@
 """Everything the server knows of the resources it serves: table, rules, columns, schemas."""
 
 from devkit.apiserver import crds, objects, resources, store, tables
-from devkit.apiserver.kinds import definition, pod, secret, strategy
+from devkit.apiserver.kinds import builtin_types, definition, pod, secret, strategy
 
 CRD_STORAGE = "customresourcedefinitions.apiextensions.k8s.io"
-_PLAIN = strategy.Strategy()
-_BUILT_IN: dict[str, strategy.Strategy] = {
-    "pods": pod.Pod(),
-    "secrets": secret.Secret(),
-    "configmaps": secret.ConfigMap(),
-    CRD_STORAGE: definition.CustomResourceDefinition(),
+_STRATEGIES: dict[str, type[strategy.Strategy]] = {
+    "pods": pod.Pod,
+    "secrets": secret.Secret,
+    "configmaps": secret.ConfigMap,
+    CRD_STORAGE: definition.CustomResourceDefinition,
 } | {
-    f"{plural}.rbac.authorization.k8s.io": strategy.PathNamed()
+    f"{plural}.rbac.authorization.k8s.io": strategy.PathNamed
     for plural in ("roles", "rolebindings", "clusterroles", "clusterrolebindings")
 }
 
@@ -23,12 +22,21 @@ class Catalog:
         self._store = kept
         self.table = resources.Table.with_built_ins()
         self._definitions: dict[str, crds.Definition] = {}
+        self._built_in: dict[str, strategy.Strategy] = {}
         kept.listen(CRD_STORAGE, self._on_crd)
 
     def strategy(self, resource: resources.Resource) -> strategy.Strategy:
         if resource.custom:
             return self._definitions[resource.storage_key].strategies[resource.version]
-        return _BUILT_IN.get(resource.storage_key, _PLAIN)
+        # Events have two forms, stored and checked in the core one.
+        key = resource.storage_key
+        found = self._built_in.get(key)
+        if found is None:
+            made = _STRATEGIES.get(key, strategy.Strategy)
+            api_version = "v1" if key == "events" else resource.api_version
+            found = made(resource.kind, builtin_types.of_kind(api_version, resource.kind))
+            self._built_in[key] = found
+        return found
 
     def columns(self, resource: resources.Resource) -> list[tables.Column]:
         if resource.custom:

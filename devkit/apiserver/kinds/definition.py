@@ -12,12 +12,10 @@ class CustomResourceDefinition(strategy.Strategy):
 
     def prepare_create(self, obj: objects.Object) -> None:
         obj.pop("status", None)
-        self._default(obj)
         if isinstance(obj["spec"].get("versions"), list):
             obj["status"] = _status(obj["spec"], [])
 
     def prepare_update(self, new: objects.Object, old: objects.Object) -> None:
-        self._default(new)
         if isinstance(new["spec"].get("versions"), list):
             before = old.get("status") or {}
             new["status"] = _status(new["spec"], before.get("storedVersions") or [])
@@ -26,13 +24,13 @@ class CustomResourceDefinition(strategy.Strategy):
             ):
                 condition["lastTransitionTime"] = kept["lastTransitionTime"]
 
-    def _default(self, obj: objects.Object) -> None:
-        spec = strategy.setdefault(obj, "spec", {})
-        names = strategy.setdefault(spec, "names", {})
-        strategy.setdefault(spec, "conversion", {"strategy": "None"})
+    def complete(self, obj: objects.Object) -> None:
+        spec = obj.setdefault("spec", {})
+        names = spec.setdefault("names", {})
+        spec.setdefault("conversion", {"strategy": "None"})
         if names.get("kind"):
-            strategy.setdefault(names, "singular", names["kind"].lower())
-            strategy.setdefault(names, "listKind", f"{names['kind']}List")
+            names.setdefault("singular", names["kind"].lower())
+            names.setdefault("listKind", f"{names['kind']}List")
 
     def validate(self, obj: objects.Object) -> list[errors.Cause]:
         spec, names = obj["spec"], obj["spec"]["names"]

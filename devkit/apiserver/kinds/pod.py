@@ -11,15 +11,15 @@ _DEFAULT_GRACE_S = 30
 
 def default_spec(spec: objects.Object) -> None:
     """Fill a pod spec as the server does, in pods and in the templates of their owners."""
-    strategy.setdefault(spec, "restartPolicy", "Always")
-    strategy.setdefault(spec, "terminationGracePeriodSeconds", _DEFAULT_GRACE_S)
-    strategy.setdefault(spec, "dnsPolicy", "ClusterFirst")
-    strategy.setdefault(spec, "securityContext", {})
-    strategy.setdefault(spec, "schedulerName", "default-scheduler")
+    spec.setdefault("restartPolicy", "Always")
+    spec.setdefault("terminationGracePeriodSeconds", _DEFAULT_GRACE_S)
+    spec.setdefault("dnsPolicy", "ClusterFirst")
+    spec.setdefault("securityContext", {})
+    spec.setdefault("schedulerName", "default-scheduler")
     if account := spec.get("serviceAccountName") or spec.get("serviceAccount"):
         spec["serviceAccountName"] = spec["serviceAccount"] = account
     for field in ("initContainers", "containers"):
-        for container in spec.get(field) or []:
+        for container in spec.get(field, []):
             _default_container(container)
     for volume in spec.get("volumes") or []:
         _default_volume(volume)
@@ -29,25 +29,25 @@ def _default_container(container: objects.Object) -> None:
     image = str(container.get("image") or "")
     tag = image.rpartition("/")[2].partition(":")[2]
     latest = "@" not in image and tag in ("", "latest")
-    strategy.setdefault(container, "imagePullPolicy", "Always" if latest else "IfNotPresent")
-    strategy.setdefault(container, "resources", {})
-    strategy.setdefault(container, "terminationMessagePath", "/dev/termination-log")
-    strategy.setdefault(container, "terminationMessagePolicy", "File")
+    container.setdefault("imagePullPolicy", "Always" if latest else "IfNotPresent")
+    container.setdefault("resources", {})
+    container.setdefault("terminationMessagePath", "/dev/termination-log")
+    container.setdefault("terminationMessagePolicy", "File")
     for port in container.get("ports") or []:
-        strategy.setdefault(port, "protocol", "TCP")
+        port.setdefault("protocol", "TCP")
 
 
 def _default_volume(volume: objects.Object) -> None:
     if set(volume) == {"name"}:
         volume["emptyDir"] = {}
     if isinstance(volume.get("secret"), dict):
-        strategy.setdefault(volume["secret"], "defaultMode", 0o644)
+        volume["secret"].setdefault("defaultMode", 0o644)
     if isinstance(volume.get("configMap"), dict):
-        strategy.setdefault(volume["configMap"], "defaultMode", 0o644)
+        volume["configMap"].setdefault("defaultMode", 0o644)
     if isinstance(volume.get("projected"), dict):
-        strategy.setdefault(volume["projected"], "defaultMode", 0o644)
+        volume["projected"].setdefault("defaultMode", 0o644)
     if isinstance(volume.get("hostPath"), dict):
-        strategy.setdefault(volume["hostPath"], "type", "")
+        volume["hostPath"].setdefault("type", "")
 
 
 def _is_best_effort(spec: objects.Object) -> bool:
@@ -94,17 +94,14 @@ def spec_causes(spec: objects.Object, at: str) -> list[errors.Cause]:
 class Pod(strategy.Strategy):
     """core/v1 Pod."""
 
-    def prepare_create(self, obj: objects.Object) -> None:
-        spec = strategy.setdefault(obj, "spec", {})
+    def complete(self, obj: objects.Object) -> None:
+        spec = obj.setdefault("spec", {})
         default_spec(spec)
-        strategy.setdefault(spec, "enableServiceLinks", True)
-        quality = "BestEffort" if _is_best_effort(spec) else "Burstable"
-        obj["status"] = {"phase": "Pending", "qosClass": quality}
+        spec.setdefault("enableServiceLinks", True)
 
-    def prepare_update(self, new: objects.Object, old: objects.Object) -> None:
-        spec = strategy.setdefault(new, "spec", {})
-        default_spec(spec)
-        strategy.setdefault(spec, "enableServiceLinks", True)
+    def prepare_create(self, obj: objects.Object) -> None:
+        quality = "BestEffort" if _is_best_effort(obj["spec"]) else "Burstable"
+        obj["status"] = {"phase": "Pending", "qosClass": quality}
 
     def validate(self, obj: objects.Object) -> list[errors.Cause]:
         return spec_causes(obj["spec"], "spec")

@@ -7,10 +7,9 @@ import base64
 import binascii
 import json
 import re
-from typing import Any
 
 from devkit.apiserver import errors, objects
-from devkit.apiserver.kinds import strategy
+from devkit.apiserver.kinds import strategy, typed
 
 LIMIT_BYTES = 1024 * 1024
 _KEY = re.compile(r"[-._a-zA-Z0-9]+")
@@ -30,32 +29,19 @@ def _key_causes(field: str, key: str) -> list[errors.Cause]:
                 f"(regex: '{_KEY.pattern}')",
             )
         ]
-    if key == "." or key.startswith(".."):
-        return [errors.invalid_value(at, key, f"must not be '{key}' or start with '..'")]
+    if key in (".", ".."):
+        return [errors.invalid_value(at, key, f"must not be '{key}'")]
+    if key.startswith(".."):
+        return [errors.invalid_value(at, key, "must not start with '..'")]
     return []
 
 
-def _text_map(kind: str, field: str, value: Any) -> dict[str, str]:
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise strategy.mistyped(kind, f"json: cannot unmarshal into Go struct field .{field}")
-    for item in value.values():
-        if item is not None and not isinstance(item, str):
-            raise strategy.mistyped(
-                kind, f"json: cannot unmarshal into Go struct field .{field} of type string"
-            )
-    return value
-
-
-def _decoded_size(kind: str, value: str | None) -> int:
+def _decoded_size(kind: str, value: str) -> int:
     """Return the size of base64 data. Raises: errors.StatusError: 400 if it is none."""
-    if value is None:
-        return 0
     try:
         return len(base64.b64decode(value.replace("\n", "").replace("\r", ""), validate=True))
     except (binascii.Error, ValueError) as error:
-        raise strategy.mistyped(kind, "illegal base64 data at input byte 0") from error
+        raise typed.refused(kind, "illegal base64 data at input byte 0") from error
 
 
 def _size_causes(field: str, size: int) -> list[errors.Cause]:
@@ -81,25 +67,23 @@ def _immutability_causes(
 class Secret(strategy.Strategy):
     """core/v1 Secret. `stringData` is folded into `data` and never stored."""
 
-    def decode(self, obj: objects.Object) -> list[str]:
-        data = _text_map("Secret", "data", obj.get("data"))
-        for value in data.values():
+    def decode(self, obj: objects.Object) -> strategy.Decoded:
+        decoded = super().decode(obj)
+        for value in obj.get("data", {}).values():
             _decoded_size("Secret", value)
-        texts = _text_map("Secret", "stringData", obj.pop("stringData", None))
-        if texts:
+        return decoded
+
+    def complete(self, obj: objects.Object) -> None:
+        if texts := obj.pop("stringData", {}):
             encoded = {
-                key: base64.b64encode((value or "").encode()).decode()
-                for key, value in texts.items()
+                key: base64.b64encode(value.encode()).decode() for key, value in texts.items()
             }
-            obj["data"] = {**data, **encoded}
-        if not obj.get("data"):
-            obj.pop("data", None)
+            obj["data"] = {**obj.get("data", {}), **encoded}
         if not obj.get("type"):
             obj["type"] = "Opaque"
-        return []
 
     def validate(self, obj: objects.Object) -> list[errors.Cause]:
-        data = obj.get("data") or {}
+        data = obj.get("data", {})
         causes: list[errors.Cause] = []
         size = 0
         for key, value in data.items():
@@ -157,21 +141,18 @@ def _json_needed(data: dict[str, str], key: str) -> list[errors.Cause]:
 class ConfigMap(strategy.Strategy):
     """core/v1 ConfigMap."""
 
-    def decode(self, obj: objects.Object) -> list[str]:
-        _text_map("ConfigMap", "data", obj.get("data"))
-        for value in _text_map("ConfigMap", "binaryData", obj.get("binaryData")).values():
+    def decode(self, obj: objects.Object) -> strategy.Decoded:
+        decoded = super().decode(obj)
+        for value in obj.get("binaryData", {}).values():
             _decoded_size("ConfigMap", value)
-        for field in ("data", "binaryData"):
-            if not obj.get(field):
-                obj.pop(field, None)
-        return []
+        return decoded
 
     def validate(self, obj: objects.Object) -> list[errors.Cause]:
         causes: list[errors.Cause] = []
         size = 0
         for key, value in obj.get("data", {}).items():
             causes += _key_causes("data", key)
-            size += len((value or "").encode())
+            size += len(value.encode())
         for key, value in obj.get("binaryData", {}).items():
             causes += _key_causes("binaryData", key)
             size += _decoded_size("ConfigMap", value)

@@ -3,25 +3,45 @@
 Source: the registry strategies of the API server.
 """
 
-from typing import Any
+from dataclasses import dataclass, field
 
-from devkit.apiserver import errors, metadata, objects
+from devkit.apiserver import errors, metadata, objects, schema
+from devkit.apiserver.kinds import typed
+
+
+@dataclass(slots=True)
+class Decoded:
+    """What decoding found: unknown fields it dropped, values that are none of those allowed."""
+
+    dropped: list[str] = field(default_factory=list)
+    causes: list[errors.Cause] = field(default_factory=list)
 
 
 class Strategy:
     """The rules of a kind without rules of its own. Other kinds override what differs.
 
-    Objects handed in have clean metadata and may be changed in place by the `prepare` methods.
+    Objects handed in may be changed in place by `decode` and the `prepare` methods.
+
+    Args:
+        kind: for messages.
+        shape: the schema of the kind's fields.
     """
 
     name_rule: metadata.NameRule = staticmethod(metadata.subdomain)
 
-    def decode(self, obj: objects.Object) -> list[str]:
-        """Drop what the kind does not know; return the dropped paths.
+    def __init__(self, kind: str, shape: schema.Schema) -> None:
+        self.kind = kind
+        self.shape = shape
+
+    def decode(self, obj: objects.Object) -> Decoded:
+        """Drop what the kind does not know.
 
         Raises: errors.StatusError: 400 if a value cannot be of this kind.
         """
-        return []
+        return Decoded(*typed.decode(obj, self.shape, self.kind))
+
+    def complete(self, obj: objects.Object) -> None:
+        """Bring a decoded object into its stored form, with the defaults that all writes give."""
 
     def prepare_create(self, obj: objects.Object) -> None:
         """Set defaults and fields that are the server's at creation."""
@@ -42,15 +62,3 @@ class PathNamed(Strategy):
     """Kinds whose names are bound only by what a path can carry, such as RBAC's."""
 
     name_rule: metadata.NameRule = staticmethod(metadata.path_segment)
-
-
-def setdefault(obj: objects.Object, key: str, value: Any) -> Any:
-    """Set a field that is absent or null; return what stands there."""
-    if obj.get(key) is None:
-        obj[key] = value
-    return obj[key]
-
-
-def mistyped(kind: str, why: str, version: str = "v1") -> errors.StatusError:
-    """Return the 400 of a body that cannot be decoded as its kind."""
-    return errors.bad_request(f'{kind} in version "{version}" cannot be handled as a {kind}: {why}')

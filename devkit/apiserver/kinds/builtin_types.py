@@ -1,0 +1,59 @@
+"""Schemas of the built-in kinds: which fields there are, of what type, and how lists merge.
+
+Loaded once from a generated file. References between types are resolved to shared dictionaries,
+which may be cyclic; walk them along a value, never alone.
+"""
+
+import functools
+import json
+import pathlib
+from typing import Any
+
+from devkit.apiserver import schema
+
+FILE = pathlib.Path(__file__).with_name("builtin_types.json")
+
+
+@functools.cache
+def _load() -> tuple[dict[str, str], dict[str, schema.Schema]]:
+    raw = json.loads(FILE.read_text())
+    types: dict[str, schema.Schema] = raw["types"]
+    for found in types.values():
+        _linked(found, types)
+    return raw["kinds"], types
+
+
+def _linked(node: schema.Schema, types: dict[str, schema.Schema]) -> schema.Schema:
+    """Replace the references below a node by the types themselves."""
+    for key in ("items", "additionalProperties"):
+        if isinstance(node.get(key), dict):
+            node[key] = _resolved(node[key], types)
+    for name, below in (node.get("properties") or {}).items():
+        node["properties"][name] = _resolved(below, types)
+    return node
+
+
+def _resolved(node: schema.Schema, types: dict[str, schema.Schema]) -> Any:
+    reference = node.pop("$ref", None)
+    if reference is None:
+        return _linked(node, types)
+    # What stands beside a reference is this field's own way to merge. The copy shares the type's
+    # fields, so it does not matter whether they are linked by now.
+    return {**types[reference], **node} if node else types[reference]
+
+
+def of_kind(api_version: str, kind: str) -> schema.Schema:
+    """Return the schema of a built-in kind. Raises: KeyError: it is not in the file."""
+    kinds, types = _load()
+    return types[kinds[f"{api_version}/{kind}"]]
+
+
+def of_type(name: str) -> schema.Schema:
+    """Return the schema of a type by its short name, e.g. `core.v1.PodSpec`."""
+    return _load()[1][name]
+
+
+def version() -> str:
+    """Return the version of the server that the file was read from."""
+    found: str = json.loads(FILE.read_text())["version"]
+    return found
