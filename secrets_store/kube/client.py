@@ -219,10 +219,17 @@ class Client:
             Conflict if uid or resource version differ.
         """
         meant = {"uid": uid, "resourceVersion": resource_version}
-        options: Json = {"kind": "DeleteOptions", "apiVersion": "v1"}
-        if preconditions := {key: value for key, value in meant.items() if value is not None}:
-            options["preconditions"] = preconditions
-        return self._request("DELETE", path, body=options, content_type=JSON, deadline_s=deadline_s)
+        preconditions = {key: value for key, value in meant.items() if value is not None}
+        options: Json | None = None
+        if preconditions:
+            options = {"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": preconditions}
+        return self._request(
+            "DELETE",
+            path,
+            body=options,
+            content_type=JSON if options else "",
+            deadline_s=deadline_s,
+        )
 
     def watch(
         self,
