@@ -268,6 +268,43 @@ class StatusFailed(MountFailed):
         )
 
 
+class SecretRejected(DriverError):
+    """A Secret of ``secretObjects`` breaks a rule; it stays as it is until somebody acts.
+
+    Attributes:
+        secret: ``namespace/name``, or the entry's place in the class where it has no name.
+        class_name: Of the SecretProviderClass.
+        reason: The rule, with names of objects, keys and formats, never with contents.
+    """
+
+    error_type = "SecretSyncError"
+
+    def __init__(self, secret: str, class_name: str, reason: str) -> None:
+        super().__init__(secret, class_name, reason)
+        self.secret, self.class_name, self.reason = secret, class_name, reason
+
+    def __str__(self) -> str:
+        return f"failed to sync secret {self.secret} of spc {self.class_name}, err: {self.reason}"
+
+
+class SecretForeign(SecretRejected):
+    """A Secret of that name is somebody else's; it was not touched."""
+
+    error_type = "SecretConflict"
+
+
+class SecretNotWritten(SecretRejected):
+    """The API server refused a Secret or did not answer; another attempt may succeed."""
+
+    def __init__(self, secret: str, class_name: str, reason: str, cause: "ApiError") -> None:
+        super().__init__(secret, class_name, reason)
+        self.cause = cause
+
+    @property
+    def status_code(self) -> Code:
+        return self.cause.status_code
+
+
 class ApiError(DriverError):
     """The API server refused or did not answer; callers branch on the subclasses.
 
