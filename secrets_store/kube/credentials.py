@@ -78,7 +78,8 @@ def load(
         port = environ.get("KUBERNETES_SERVICE_PORT", "")
         if host and port:
             return in_cluster(host, port, environ, service_account_dir)
-        files = [os.path.join(environ.get("HOME", ""), ".kube", "config")]
+        home = environ.get("HOME") or os.path.expanduser("~")
+        files = [os.path.join(home, ".kube", "config")]
     # The driver in its pod never needs YAML, which would cost it a MiB.
     from secrets_store.kube import kubeconfig as kubeconfigs
 

@@ -80,6 +80,8 @@ def _server(text: str) -> str:
         raise errors.ConfigurationError("kubeconfig: the cluster has no server")
     if parts.path.strip("/"):
         raise errors.ConfigurationError("kubeconfig: a server with a path is not supported")
+    if "@" in parts.netloc:
+        raise errors.ConfigurationError("kubeconfig: a server with a user name is not supported")
     return f"{parts.scheme}://{parts.netloc}"
 
 

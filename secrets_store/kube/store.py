@@ -6,6 +6,7 @@ leaves the last knowledge of pods and status objects in place, and none of class
 decides what a pod gets, so it is read again rather than believed.
 """
 
+import abc
 import asyncio
 import contextlib
 import dataclasses
@@ -127,7 +128,7 @@ class Status:
         )
 
 
-class _Follower(Generic[T]):
+class _Follower(abc.ABC, Generic[T]):
     """The part of a store that knows whether its watch is up."""
 
     def __init__(self) -> None:
@@ -150,17 +151,21 @@ class _Follower(Generic[T]):
                 self.connected = False
                 self._doubt()
 
+    @abc.abstractmethod
     def _set(self, item: T) -> None:
-        raise NotImplementedError
+        """Take an object that is new or has changed."""
 
+    @abc.abstractmethod
     def _drop(self, item: T) -> None:
-        raise NotImplementedError
+        """Take an object that is gone."""
 
+    @abc.abstractmethod
     def _replace(self, items: tuple[T, ...]) -> None:
-        raise NotImplementedError
+        """Start anew."""
 
+    @abc.abstractmethod
     def _doubt(self) -> None:
-        """Do what a watch that is down asks for; by default nothing."""
+        """Take that the watch is down."""
 
 
 class Pods(_Follower[Pod]):
@@ -220,6 +225,10 @@ class Pods(_Follower[Pod]):
             self._drop(self._pods[uid])
         for item in items:
             self._set(item)
+
+    def _doubt(self) -> None:
+        # A pod's end is only ever learned, never guessed; what is known stays useful.
+        pass
 
     def _end(self, uid: str, reason: str) -> None:
         for future in self._waiting.get(uid, ()):
@@ -372,3 +381,7 @@ class Statuses(_Follower[Status]):
             self._drop(self._known[key])
         for item in items:
             self._set(item)
+
+    def _doubt(self) -> None:
+        # `version` looks at `connected`; the rest is for those who want the last word heard.
+        pass

@@ -108,6 +108,7 @@ def test_proxy_from_the_environment(tmp_path: pathlib.Path) -> None:
         (document(SERVER, {"auth-provider": {"name": "x"}}), "'u' uses auth-provider"),
         (document({}, {}), "no server"),
         (document({"server": "https://127.0.0.1:1/k8s/clusters/c"}, {}), "path"),
+        (document({"server": "https://me:x@127.0.0.1:1"}, {}), "user name"),
         (document(SERVER | {"proxy-url": "socks5://127.0.0.1:1"}, {}), "socks5"),
         (document(SERVER | {"certificate-authority-data": "%"}, {}), "not base64"),
         (document(SERVER | {"certificate-authority": "absent"}, {}), "absent"),

@@ -336,7 +336,7 @@ async def test_stop_ends_it_at_once(
     await s.wait_requests(len(steps[stage]))
     began = real_time.monotonic()
     s.reflector.stop()
-    assert real_time.monotonic() - began < 1.3
+    assert real_time.monotonic() - began < 2.5
     if stage != "list":
         async with asyncio.timeout(1):
             await ended
