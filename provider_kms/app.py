@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import functools
+import random
 import signal
+from collections.abc import Callable
 
 from csi_spec import provider_pb2_grpc, rpc
 from provider_kms import (
@@ -36,17 +38,22 @@ class App:
     Args:
         flags: from the command line.
         api_server: in place of the one that the pod's environment names.
+        chance: a number in [0, 1) for the jitter of retries.
     """
 
     def __init__(
-        self, flags: settings.Settings, *, api_server: cluster.Cluster | None = None
+        self,
+        flags: settings.Settings,
+        *,
+        api_server: cluster.Cluster | None = None,
+        chance: Callable[[], float] = random.random,
     ) -> None:
         self._flags = flags
         self.settings = _configured(flags)
         self._trusted = _certificates(flags)
         self.metrics = metrics.Metrics()
         self._pools = pools.Pools(_USER_AGENT, lambda: self._trusted)
-        self._caller = caller.Caller(self._pools, self.metrics)
+        self._caller = caller.Caller(self._pools, self.metrics, chance=chance)
         store = api.Api(self._caller)
         self._logins = auth.Logins(store, lambda: self.settings.login_max_age_s, self.metrics)
         self._reads = reads.Reads(store, self.metrics)
@@ -162,6 +169,11 @@ class App:
         self._pools.renew()
         self.metrics.reloads.labels("ca", "ok").inc()
         _log.info("CA certificates reloaded", extra=log.pairs(files=",".join(self._flags.ca_files)))
+
+
+def main(flags: settings.Settings) -> None:
+    """Serve until SIGTERM or SIGINT; see `run`."""
+    asyncio.run(run(flags))
 
 
 async def run(flags: settings.Settings) -> None:

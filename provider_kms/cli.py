@@ -4,152 +4,119 @@ Names of the first flags are those of the Go provider in use; `-host-url` stays 
 `-kms-url`.
 """
 
-import asyncio
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
-import click
-
-from provider_kms import app, go_syntax, log, settings
+from provider_kms import go_syntax, log, settings
 
 PROGRAM = "kms-csi-provider"
 ALIASES = {"host-url": "kms-url"}
 _START_FAILED, _USAGE = 1, 2
+_READERS: dict[str, Callable[[str], Any]] = {
+    "string": str,
+    "bool": go_syntax.boolean,
+    "duration": go_syntax.duration,
+    "int": settings.count,
+    "list": settings.split_list,
+}
 
 
-class _Read(click.ParamType[Any]):
-    """A flag's value, read by a function that raises ValueError."""
-
-    def __init__(self, name: str, read: Any) -> None:
-        self.name, self._read = name, read
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        if not isinstance(value, str):
-            return value
-        try:
-            return self._read(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
+class _Flag(NamedTuple):
+    name: str
+    field: str
+    kind: str
+    help: str
 
 
-_BOOLEAN = _Read("bool", go_syntax.boolean)
-_DURATION = _Read("duration", go_syntax.duration)
-_LIST = _Read("list", settings.split_list)
-_DEFAULTS = settings.Settings()
-
-# Flag, field of Settings, type, help. What a configuration file may change too is told in
-# docs/provider.md.
-_FLAGS: tuple[tuple[str, str, Any, str], ...] = (
-    ("endpoint", "endpoint", str, "unix socket to serve on: a path or unix:///path"),
-    (
-        "alias-endpoint",
-        "alias_endpoint",
-        str,
-        "second socket, for classes with an old provider name",
-    ),
-    ("health-port", "health_port", str, "port, or host:port, of /health/… and /metrics"),
-    ("kms-url", "kms_url", str, "KMS for classes that name none; a comma list is tried in order"),
-    (
-        "allowed-hosts",
-        "allowed_hosts",
-        _LIST,
-        "KMS hosts that classes may name: host, host:port, *.domain",
-    ),
-    ("allow-plain-http", "allow_plain_http", _BOOLEAN, "allow http to other machines"),
-    (
-        "ca-file",
-        "ca_files",
-        _LIST,
-        "PEM files trusted beside the system's; reread when they change",
-    ),
-    (
+_FLAGS = (
+    _Flag("alias-endpoint", "alias_endpoint", "string", "second socket, for an old provider name"),
+    _Flag(
         "allow-default-audience",
         "allow_default_audience",
-        _BOOLEAN,
-        "make tokens by TokenRequest for useDefaultAudience",
+        "bool",
+        "make tokens by TokenRequest for classes with useDefaultAudience",
     ),
-    ("api-version", "api_version", str, "KMS API for classes that name none: v3 or v4"),
-    ("cache-bound", "cache_bound_s", _DURATION, "how long a read is believed at a first mount"),
-    ("refresh-bound", "refresh_bound_s", _DURATION, "how long a read is believed at a refresh"),
-    ("login-max-age", "login_max_age_s", _DURATION, "longest use of one login"),
-    ("mount-timeout", "mount_timeout_s", _DURATION, "longest Mount"),
-    ("max-message-size", "max_message_bytes", int, "largest answer to the driver in bytes"),
-    ("kubernetes-url", "kubernetes_url", str, "API server, if not the pod's own"),
-    ("config", "config", str, "YAML file laid over the flags; reread when it changes"),
-    ("v", "verbosity", int, "log verbosity; from 5 on every KMS request is a line"),
-    ("log-format-json", "log_json", _BOOLEAN, "log JSON lines"),
+    _Flag("allow-plain-http", "allow_plain_http", "bool", "allow http to other machines"),
+    _Flag(
+        "allowed-hosts",
+        "allowed_hosts",
+        "list",
+        "KMS hosts that classes may name: host, host:port or *.domain; empty allows any",
+    ),
+    _Flag("api-version", "api_version", "string", "KMS API for classes that name none: v3 or v4"),
+    _Flag("ca-file", "ca_files", "list", "PEM files trusted too; reread when they change"),
+    _Flag("cache-bound", "cache_bound_s", "duration", "how long a read is believed at a mount"),
+    _Flag("config", "config", "string", "YAML file laid over the flags; reread when it changes"),
+    _Flag("endpoint", "endpoint", "string", "unix socket to serve on: a path or unix:///path"),
+    _Flag("health-port", "health_port", "string", "port, or host:port, of health and metrics"),
+    _Flag("kms-url", "kms_url", "string", "KMS for classes that name none, or several by comma"),
+    _Flag("kubernetes-url", "kubernetes_url", "string", "API server, if not the pod's own"),
+    _Flag("log-format-json", "log_json", "bool", "log JSON lines"),
+    _Flag("login-max-age", "login_max_age_s", "duration", "longest use of one login"),
+    _Flag("max-message-size", "max_message_bytes", "int", "largest answer to the driver, bytes"),
+    _Flag("mount-timeout", "mount_timeout_s", "duration", "longest Mount"),
+    _Flag(
+        "refresh-bound", "refresh_bound_s", "duration", "how long a read is believed at a refresh"
+    ),
+    _Flag("v", "verbosity", "int", "log verbosity; from 5 on every KMS request is a line"),
 )
+_VERSION = "version"
 
 
-def _command() -> click.Command:
-    options: list[click.Parameter] = [
-        click.Option(
-            [f"--{flag}", field],
-            type=kind,
-            default=getattr(_DEFAULTS, field),
-            show_default=_shown(field, kind),
-            help=text,
-        )
-        for flag, field, kind, text in _FLAGS
-    ]
-    options.append(
-        click.Option(["--version"], type=_BOOLEAN, default=False, help="print the version")
-    )
-    return click.Command(
-        PROGRAM,
-        params=options,
-        help="Serve secrets of a KMS to the Secrets Store CSI driver.",
-        context_settings={"max_content_width": 100},
-    )
+def parse(argv: Sequence[str]) -> settings.Settings | None:
+    """Return the settings that a command line asks for; None if it asks for the version.
 
-
-def _shown(field: str, kind: Any) -> str | bool:
-    """Return a default in the form that the flag itself takes; False for an empty one."""
-    value = getattr(_DEFAULTS, field)
-    if kind is _DURATION:
-        return f"{value:g}s"
-    return str(value).lower() if kind is _BOOLEAN else bool(value)
-
-
-def parse(argv: Sequence[str]) -> settings.Settings:
-    """Return the settings that a command line asks for.
-
-    Raises:
-        SystemExit: 0 after -h or -version, 2 after a fault; usage goes to stderr.
+    Raises: go_syntax.HelpWanted; go_syntax.SyntaxFault or settings.Invalid: a fault to tell.
     """
-    command = _command()
-    booleans = {flag for flag, _, kind, _ in _FLAGS if kind is _BOOLEAN} | {"version"}
-    values = {flag for flag, _, _, _ in _FLAGS} - booleans
-    try:
-        words = go_syntax.normalise(argv, values=values, booleans=booleans, aliases=ALIASES)
-        if words == ["--help"]:
-            _usage(command)
-            raise SystemExit(0)
-        context = command.make_context(PROGRAM, words)
-        if context.params.pop("version"):
-            click.echo(f"{PROGRAM} {settings.VERSION}")
-            raise SystemExit(0)
-        return settings.Settings(**context.params)
-    except (go_syntax.SyntaxFault, settings.Invalid) as error:
-        click.echo(str(error), err=True)
-    except click.UsageError as error:
-        click.echo(error.format_message(), err=True)
-    _usage(command)
-    raise SystemExit(_USAGE)
+    booleans = {flag.name for flag in _FLAGS if flag.kind == "bool"} | {_VERSION}
+    values = {flag.name for flag in _FLAGS} - booleans
+    given = go_syntax.words(argv, values=values, booleans=booleans, aliases=ALIASES)
+    fields: dict[str, Any] = {}
+    for flag in _FLAGS:
+        if flag.name in given:
+            try:
+                fields[flag.field] = _READERS[flag.kind](given[flag.name])
+            except ValueError as error:
+                raise go_syntax.SyntaxFault(f"-{flag.name}: {error}") from None
+    if _VERSION in given and go_syntax.boolean(given[_VERSION]):
+        return None
+    return settings.Settings(**fields)
+
+
+def usage() -> str:
+    """Return the usage text: every flag with its kind, meaning and default."""
+    defaults = settings.Settings()
+    lines = [f"Usage of {PROGRAM}:"]
+    for flag in _FLAGS:
+        value = getattr(defaults, flag.field)
+        shown = f"{value:g}s" if flag.kind == "duration" else str(value or "")
+        kind = "" if flag.kind == "bool" else f" {flag.kind}"
+        lines.append(f"  -{flag.name}{kind}")
+        lines.append(f"    \t{flag.help}" + (f" (default {shown})" if shown else ""))
+    lines.append(f"  -{_VERSION}\n    \tprint the version and end")
+    return "\n".join(lines) + "\n"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the provider; ends with 0 after SIGTERM, 1 if it could not start, 2 after a bad flag."""
-    wanted = parse(sys.argv[1:] if argv is None else argv)
-    log.setup(verbosity=wanted.verbosity, as_json=wanted.log_json)
     try:
-        asyncio.run(app.run(wanted))
+        wanted = parse(sys.argv[1:] if argv is None else argv)
+    except go_syntax.HelpWanted:
+        sys.stderr.write(usage())
+        raise SystemExit(0) from None
+    except (go_syntax.SyntaxFault, settings.Invalid) as error:
+        sys.stderr.write(f"{error}\n{usage()}")
+        raise SystemExit(_USAGE) from None
+    if wanted is None:
+        sys.stdout.write(f"{PROGRAM} {settings.VERSION}\n")
+        return
+    log.setup(verbosity=wanted.verbosity, as_json=wanted.log_json)
+    # Imported here, so that usage and version answer without loading gRPC.
+    from provider_kms import app
+
+    try:
+        app.main(wanted)
     except (OSError, ValueError) as error:
         log.get(__name__).error("could not start", extra=log.pairs(reason=str(error)))
         raise SystemExit(_START_FAILED) from None
-
-
-def _usage(command: click.Command) -> None:
-    with click.Context(command, info_name=PROGRAM, max_content_width=100) as context:
-        click.echo(command.get_help(context), err=True)

@@ -33,6 +33,12 @@ class Code(enum.IntEnum):
     UNAUTHENTICATED = 16
 
 
+def shorten(text: str, limit: int = TEXT_LIMIT) -> str:
+    """Return the text on one line, printable, cut at `limit` characters."""
+    line = "".join(c if c.isprintable() else " " for c in text[: limit + 1])
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Place:
     """Where in the KMS something was looked for; key is None for a whole folder."""
@@ -69,55 +75,46 @@ class Answer:
         return f"the KMS answered {self.status}{error}{message}{request}"
 
 
-def shorten(text: str, limit: int = TEXT_LIMIT) -> str:
-    """Return the text on one line, printable, cut at `limit` characters."""
-    line = "".join(c if c.isprintable() else " " for c in text[: limit + 1])
-    return line if len(line) <= limit else line[: limit - 1] + "…"
-
-
 class ProviderError(Exception):
     """Base of the tree; never raised itself.
 
     Attributes:
         retry_after_s: when another try makes sense, if the KMS named a time; else None.
+        request_id: the KMS's own id of the failed request, or "".
     """
 
     code: ClassVar[Code] = Code.INTERNAL
     reason: ClassVar[str] = ""
     retry_after_s: float | None = None
-
-    @property
-    def request_id(self) -> str:
-        """The KMS's own id of the failed request, or an empty text."""
-        return ""
+    request_id: str = ""
 
 
-class InvalidRequest(ProviderError):
+class RuleBroken(ProviderError):
+    """Base of those whose sentence is a subject and what is wrong with it."""
+
+    sentence: ClassVar[str] = "{subject}: {rule}"
+
+    def __init__(self, subject: str, rule: str = "") -> None:
+        super().__init__(subject, rule)
+        self.subject, self.rule = shorten(subject), shorten(rule)
+
+    def __str__(self) -> str:
+        return self.sentence.format(subject=self.subject, rule=self.rule)
+
+
+class InvalidRequest(RuleBroken):
     """A parameter, an entry of `secrets` or a field of the request breaks a rule."""
 
     code = Code.INVALID_ARGUMENT
     reason = "invalid_request"
 
-    def __init__(self, parameter: str, rule: str) -> None:
-        super().__init__(parameter, rule)
-        self.parameter, self.rule = parameter, rule
 
-    def __str__(self) -> str:
-        return f"{shorten(self.parameter)}: {self.rule}"
-
-
-class HostForbidden(ProviderError):
+class HostForbidden(RuleBroken):
     """The operator of the node does not allow this KMS host."""
 
     code = Code.PERMISSION_DENIED
     reason = "host_forbidden"
-
-    def __init__(self, host: str) -> None:
-        super().__init__(host)
-        self.host = host
-
-    def __str__(self) -> str:
-        return f'kmsUrl: host "{shorten(self.host)}" is not among the provider\'s --allowed-hosts'
+    sentence = 'kmsUrl: host "{subject}" is not among the provider\'s -allowed-hosts'
 
 
 class TokenAbsent(ProviderError):
@@ -136,18 +133,12 @@ class TokenAbsent(ProviderError):
         return f"no service account token for {what}; audiences present: {have}{self.hint}"
 
 
-class CredentialAbsent(ProviderError):
+class CredentialAbsent(RuleBroken):
     """nodePublishSecretRef did not bring what universal-auth needs."""
 
     code = Code.FAILED_PRECONDITION
     reason = "credential_absent"
-
-    def __init__(self, key: str) -> None:
-        super().__init__(key)
-        self.key = key
-
-    def __str__(self) -> str:
-        return f'authMethod universal-auth needs key "{self.key}" from nodePublishSecretRef'
+    sentence = 'authMethod universal-auth needs key "{subject}" from nodePublishSecretRef'
 
 
 class LoginRefused(ProviderError):
@@ -159,10 +150,7 @@ class LoginRefused(ProviderError):
     def __init__(self, identity: str, audience: str, answer: Answer) -> None:
         super().__init__(identity, audience, answer)
         self.identity, self.audience, self.answer = identity, audience, answer
-
-    @property
-    def request_id(self) -> str:
-        return self.answer.request_id
+        self.request_id = answer.request_id
 
     def __str__(self) -> str:
         audience = f' with a token for audience "{shorten(self.audience)}"' if self.audience else ""
@@ -183,16 +171,20 @@ class IdentityMissing(LoginRefused):
     reason = "identity_missing"
 
 
+class LoginInvalid(LoginRefused):
+    """The KMS finds the login request itself wrong, for good."""
+
+    code = Code.INVALID_ARGUMENT
+    reason = "request_refused"
+
+
 class ReadFailed(ProviderError):
     """Base of the failures of one read, for good; it knows place and answer."""
 
     def __init__(self, place: Place, answer: Answer) -> None:
         super().__init__(place, answer)
         self.place, self.answer = place, answer
-
-    @property
-    def request_id(self) -> str:
-        return self.answer.request_id
+        self.request_id = answer.request_id
 
     def __str__(self) -> str:
         return f"{self.place}: {self.answer}"
@@ -206,7 +198,7 @@ class ReadRefused(ReadFailed):
 
 
 class AccessTokenRefused(ReadFailed):
-    """The KMS refused the access token. Raised to a caller only for a fresh one."""
+    """The KMS refused the access token. Raised to the driver only for a fresh one."""
 
     code = Code.UNAUTHENTICATED
     reason = "access_token_refused"
@@ -226,81 +218,56 @@ class RequestRefused(ReadFailed):
     reason = "request_refused"
 
 
-class LoginInvalid(LoginRefused):
-    """The KMS finds the login request itself wrong, for good."""
+class PlaceBroken(ProviderError):
+    """Base of those whose sentence is a place in the KMS and what is wrong there."""
 
-    code = Code.INVALID_ARGUMENT
-    reason = "request_refused"
+    sentence: ClassVar[str] = "{place}: {rule}"
+
+    def __init__(self, place: Place, rule: str = "") -> None:
+        super().__init__(place, rule)
+        self.place, self.rule = place, shorten(rule)
+
+    def __str__(self) -> str:
+        return self.sentence.format(place=self.place, rule=self.rule)
 
 
-class NothingMatched(ProviderError):
+class NothingMatched(PlaceBroken):
     """A pattern of keys matched no secret of its folder."""
 
     code = Code.NOT_FOUND
     reason = "secret_missing"
-
-    def __init__(self, place: Place, pattern: str) -> None:
-        super().__init__(place, pattern)
-        self.place, self.pattern = place, pattern
-
-    def __str__(self) -> str:
-        return f'{self.place}: no key matches "{shorten(self.pattern)}"'
+    sentence = '{place}: no key matches "{rule}"'
 
 
-class ValueHidden(ProviderError):
+class ValueHidden(PlaceBroken):
     """The KMS sent a mask instead of the value; a mask is never written."""
 
     code = Code.PERMISSION_DENIED
     reason = "value_hidden"
-
-    def __init__(self, place: Place) -> None:
-        super().__init__(place)
-        self.place = place
-
-    def __str__(self) -> str:
-        return f"{self.place}: the KMS hides the value from this identity"
+    sentence = "{place}: the KMS hides the value from this identity"
 
 
-class ApprovalPending(ProviderError):
+class ApprovalPending(PlaceBroken):
     """The KMS wants a person's approval before it shows the value."""
 
     code = Code.FAILED_PRECONDITION
     reason = "approval_pending"
-
-    def __init__(self, place: Place, approval: str) -> None:
-        super().__init__(place, approval)
-        self.place, self.approval = place, approval
-
-    def __str__(self) -> str:
-        return f"{self.place}: the KMS waits for approval {shorten(self.approval)}"
+    sentence = "{place}: the KMS waits for approval {rule}"
 
 
-class ValueUnusable(ProviderError):
+class ValueUnusable(PlaceBroken):
     """A value is not what the entry's encoding or jsonPath says it is."""
 
     code = Code.FAILED_PRECONDITION
     reason = "value_unusable"
 
-    def __init__(self, place: Place, rule: str) -> None:
-        super().__init__(place, rule)
-        self.place, self.rule = place, rule
 
-    def __str__(self) -> str:
-        return f"{self.place}: {self.rule}"
-
-
-class FileRejected(ProviderError):
+class FileRejected(RuleBroken):
     """The names of keys in the KMS make a file name that breaks a rule, or two alike."""
 
     code = Code.FAILED_PRECONDITION
     reason = "file_rejected"
-
-    def __init__(self, path: str, rule: str) -> None:
-        super().__init__(path, rule)
-        self.path, self.rule = path, rule
-
-    def __str__(self) -> str:
-        return f'file "{shorten(self.path)}": {self.rule}'
+    sentence = 'file "{subject}": {rule}'
 
 
 class AnswerTooLarge(ProviderError):
@@ -309,16 +276,12 @@ class AnswerTooLarge(ProviderError):
     code = Code.FAILED_PRECONDITION
     reason = "answer_too_large"
 
-    def __init__(self, what: str, size_bytes: int, limit_bytes: int, advice: str) -> None:
-        super().__init__(what, size_bytes, limit_bytes)
-        self.what, self.size_bytes, self.limit_bytes = what, size_bytes, limit_bytes
-        self.advice = advice
+    def __init__(self, what: str, size: str, limit_bytes: int, advice: str) -> None:
+        super().__init__(what, size, limit_bytes)
+        self.what, self.size, self.limit_bytes, self.advice = what, size, limit_bytes, advice
 
     def __str__(self) -> str:
-        return (
-            f"{self.what}: {self.size_bytes} bytes, at most {self.limit_bytes} are allowed"
-            f" ({self.advice})"
-        )
+        return f"{self.what}: {self.size}, allowed are {self.limit_bytes} bytes ({self.advice})"
 
 
 class RateLimited(ProviderError):
@@ -329,18 +292,12 @@ class RateLimited(ProviderError):
 
     def __init__(self, host: str, retry_after_s: float, request_id: str = "") -> None:
         super().__init__(host, retry_after_s)
-        self.host, self.retry_after_s, self._request_id = host, retry_after_s, request_id
-
-    @property
-    def request_id(self) -> str:
-        return self._request_id
+        self.host, self.retry_after_s, self.request_id = host, retry_after_s, request_id
 
     def __str__(self) -> str:
-        request = f" (KMS request {self._request_id})" if self._request_id else ""
-        return (
-            f"KMS {shorten(self.host)} limits requests; another try makes sense in"
-            f" {self.retry_after_s or 0:.0f} s{request}"
-        )
+        request = f" (KMS request {self.request_id})" if self.request_id else ""
+        wait = f"another try makes sense in {self.retry_after_s or 0:.0f} s"
+        return f"KMS {shorten(self.host)} limits requests; {wait}{request}"
 
 
 class KmsUnavailable(ProviderError):
@@ -353,84 +310,46 @@ class KmsUnavailable(ProviderError):
 
     code = Code.UNAVAILABLE
     reason = "kms_unavailable"
-    final = False
 
-    def __init__(
-        self,
-        host: str,
-        problem: str,
-        *,
-        attempts: int = 1,
-        retry_after_s: float | None = None,
-        request_id: str = "",
-    ) -> None:
+    def __init__(self, host: str, problem: str, *, final: bool = False) -> None:
         super().__init__(host, problem)
-        self.host, self.problem, self.attempts = host, problem, attempts
-        self.retry_after_s, self._request_id = retry_after_s, request_id
-
-    @property
-    def request_id(self) -> str:
-        return self._request_id
+        self.host, self.problem, self.final = host, problem, final
+        self.attempts = 1
 
     def __str__(self) -> str:
         tries = f" (after {self.attempts} tries)" if self.attempts > 1 else ""
         return f"KMS {shorten(self.host)}: {self.problem}{tries}"
 
 
-class KmsTooSlow(ProviderError):
+class KmsTooSlow(RuleBroken):
     """Time ran out before the KMS had answered."""
 
     code = Code.DEADLINE_EXCEEDED
     reason = "kms_too_slow"
-
-    def __init__(self, what: str) -> None:
-        super().__init__(what)
-        self.what = what
-
-    def __str__(self) -> str:
-        return f"time ran out: {self.what}"
+    sentence = "time ran out: {subject}"
 
 
-class CertificateRefused(ProviderError):
+class CertificateRefused(RuleBroken):
     """The KMS's certificate does not verify; waiting does not help."""
 
     code = Code.FAILED_PRECONDITION
     reason = "certificate_refused"
-
-    def __init__(self, host: str, problem: str) -> None:
-        super().__init__(host, problem)
-        self.host, self.problem = host, problem
-
-    def __str__(self) -> str:
-        return f"KMS {shorten(self.host)}: its certificate is refused: {shorten(self.problem)}"
+    sentence = "KMS {subject}: its certificate is refused: {rule}"
 
 
-class NotKmsAnswer(ProviderError):
+class NotKmsAnswer(RuleBroken):
     """Something answered that is no KMS API: HTML, a redirect, wrong JSON. Never a file."""
 
     code = Code.INTERNAL
     reason = "not_kms_answer"
-
-    def __init__(self, where: str, problem: str) -> None:
-        super().__init__(where, problem)
-        self.where, self.problem = where, problem
-
-    def __str__(self) -> str:
-        return f"{self.where}: not a KMS API answer: {self.problem}"
+    sentence = "KMS {subject}: not a KMS API answer: {rule}"
 
 
-class ClusterRefused(ProviderError):
+class ClusterRefused(RuleBroken):
     """The Kubernetes API refused what an opted-in feature needs."""
 
     code = Code.FAILED_PRECONDITION
     reason = "cluster_refused"
-
-    def __init__(self, feature: str, problem: str) -> None:
-        super().__init__(feature, problem)
-        self.feature, self.problem = feature, problem
-
-    def __str__(self) -> str:
-        return f"{self.feature}: {shorten(self.problem)}"
 
 
 class ClusterUnavailable(ClusterRefused):
@@ -441,7 +360,7 @@ class ClusterUnavailable(ClusterRefused):
 
 
 class Unexpected(ProviderError):
-    """A fault of the provider itself; its chain is in the log."""
+    """A fault of the provider itself; where it happened is in its log."""
 
     code = Code.INTERNAL
     reason = "unexpected"

@@ -1,7 +1,7 @@
 """What Go's flag and time packages read: command lines, booleans, durations.
 
-Manifests in use are written for a Go program, so the command line keeps its syntax; click reads
-what `normalise` makes of it. Pure.
+Manifests in use are written for a Go program, so the command line keeps its syntax. click reads
+another one, and would take 2.5 MiB and 40 ms of every start for it. Pure.
 
 Source: Go packages flag and time.
 """
@@ -23,7 +23,11 @@ _UNITS_S = {
 }
 _PART = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
 _LONGEST_S = 2**63 / 1e9
-HELP = frozenset({"h", "help"})
+_HELP = frozenset({"h", "help"})
+
+
+class HelpWanted(Exception):
+    """The command line asks for help."""
 
 
 class SyntaxFault(ValueError):
@@ -59,14 +63,14 @@ def duration(text: str) -> float:
     return sign * seconds
 
 
-def normalise(
+def words(
     argv: Sequence[str],
     *,
     values: Collection[str],
     booleans: Collection[str],
     aliases: Mapping[str, str],
-) -> list[str]:
-    """Rewrite a Go command line into ``--name=value`` words that click reads.
+) -> dict[str, str]:
+    """Read a Go command line.
 
     Args:
         argv: words after the program's name.
@@ -74,11 +78,14 @@ def normalise(
         booleans: names of flags that take a value only after ``=``.
         aliases: other spelling → name in `values` or `booleans`.
 
-    Returns: one word per flag; ``--help`` for ``-h``.
-    Raises: SyntaxFault: an unknown flag, a missing value, a malformed word, or a word that is no
-        flag: Go would silently ignore it and all that follows, the trap of ``-flag true``.
+    Returns: name → value as text, of a flag given twice the last one.
+
+    Raises:
+        HelpWanted: it asks for help.
+        SyntaxFault: an unknown flag, a missing value, a malformed word, or a word that is no
+            flag: Go would silently ignore it and all that follows, the trap of ``-flag true``.
     """
-    words: list[str] = []
+    found: dict[str, str] = {}
     rest = list(argv)
     while rest:
         word = rest.pop(0)
@@ -91,15 +98,15 @@ def normalise(
             raise SyntaxFault(f"bad flag syntax: {word}")
         known = aliases.get(name, name)
         if known in booleans:
-            words.append(f"--{known}={value if assigned else 'true'}")
+            found[known] = value if assigned else "true"
         elif known in values:
             if not assigned:
                 if not rest:
                     raise SyntaxFault(f"flag needs an argument: -{name}")
                 value = rest.pop(0)
-            words.append(f"--{known}={value}")
-        elif name in HELP:
-            return ["--help"]
+            found[known] = value
+        elif name in _HELP:
+            raise HelpWanted
         else:
             raise SyntaxFault(f"flag provided but not defined: -{name}")
-    return words
+    return found

@@ -101,7 +101,7 @@ class Provider(provider_pb2_grpc.CSIDriverProviderServicer):
         if size_bytes > live.max_message_bytes:
             raise errors.AnswerTooLarge(
                 "the files of this volume",
-                size_bytes,
+                f"{size_bytes} bytes",
                 live.max_message_bytes,
                 "split the class, or raise the driver's --max-call-recv-msg-size and the"
                 " provider's -max-message-size",

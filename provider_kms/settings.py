@@ -133,7 +133,8 @@ def split_list(text: str) -> tuple[str, ...]:
     return tuple(item.strip() for item in text.split(",") if item.strip())
 
 
-def _count(text: str) -> int:
+def count(text: str) -> int:
+    """Read a whole number. Raises: ValueError."""
     if not (text.isascii() and text.isdigit() and len(text) < 12):
         raise ValueError(f"not a whole number: {text[:32]!r}")
     return int(text)
@@ -148,8 +149,8 @@ _RELOADABLE: Mapping[str, tuple[str, Any]] = {
     "refresh-bound": ("refresh_bound_s", go_syntax.duration),
     "login-max-age": ("login_max_age_s", go_syntax.duration),
     "mount-timeout": ("mount_timeout_s", go_syntax.duration),
-    "max-message-size": ("max_message_bytes", _count),
-    "v": ("verbosity", _count),
+    "max-message-size": ("max_message_bytes", count),
+    "v": ("verbosity", count),
 }
 """Flag name → field and reader, for settings that may change while the process runs."""
 

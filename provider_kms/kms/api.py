@@ -65,7 +65,7 @@ class Api:
         if response.status != 200:
             return _unchanged_or_raise(session, folder, key, etag, response)
         secret = _read(session.account, lambda: answers.one(response.body, folder, key), response)
-        return Read(secret, response.headers.get("etag", ""))
+        return Read(secret, _etag(response))
 
     async def list(
         self, session: Session, folder: Folder, etag: str, limits: budget.Budget
@@ -76,7 +76,7 @@ class Api:
         if response.status != 200:
             return _unchanged_or_raise(session, folder, None, etag, response)
         listing = _read(session.account, lambda: answers.many(response.body, folder), response)
-        return Read(listing, response.headers.get("etag", ""))
+        return Read(listing, _etag(response))
 
     async def _read(
         self, route: str, session: Session, target: str, etag: str, limits: budget.Budget
@@ -115,13 +115,19 @@ def _target(account: Account, folder: Folder, key: str | None) -> str:
     return f"{account.site.base}{routes}{name}?{urllib.parse.urlencode(query)}"
 
 
+def _etag(response: client.Response) -> str:
+    """Return the answer's ETag if it can be sent back in a header, else ""."""
+    etag = response.headers.get("etag", "")
+    return etag if len(etag) <= 256 and etag.isascii() and etag.isprintable() else ""
+
+
 def _read(account: Account, decode: Callable[[], T], response: client.Response) -> T:
     try:
         return decode()
     except answers.Malformed as error:
         kind = response.headers.get("content-type", "no content type").partition(";")[0]
         problem = f"{response.status} {errors.shorten(kind, 64)}, {error}"
-        raise errors.NotKmsAnswer(f"KMS {account.site}", problem) from None
+        raise errors.NotKmsAnswer(str(account.site), problem) from None
 
 
 def _unchanged_or_raise(
@@ -137,7 +143,7 @@ def _stranger(account: Account, response: client.Response) -> errors.NotKmsAnswe
     if 300 <= response.status < 400:
         host = urllib.parse.urlsplit(response.headers.get("location", "")).hostname or "elsewhere"
         problem = f"it redirects to {errors.shorten(host, 100)}; redirects are not followed"
-    return errors.NotKmsAnswer(f"KMS {account.site}", problem)
+    return errors.NotKmsAnswer(str(account.site), problem)
 
 
 def _login_refusal(

@@ -127,9 +127,7 @@ class Caller:
             raise errors.KmsTooSlow(f"KMS {host} has not answered") from None
         except connection.Unreachable as error:
             code = "unreachable"
-            failure = errors.KmsUnavailable(host, str(error))
-            failure.final = error.final
-            raise failure from None
+            raise errors.KmsUnavailable(host, str(error), final=error.final) from None
         except http_client.Broken as error:
             code = "broken"
             raise errors.KmsUnavailable(host, str(error)) from None
@@ -140,7 +138,7 @@ class Caller:
             code = "too-large"
             limit = http_client.LARGEST_BODY_BYTES
             raise errors.AnswerTooLarge(
-                f"an answer of KMS {host}", limit + 1, limit, "split the folder"
+                f"an answer of KMS {host}", "more", limit, "split the folder"
             ) from None
         finally:
             took = self._clock() - started
@@ -170,10 +168,12 @@ class Caller:
         if status == 400:
             if answer is None or not _transient(answer.error):
                 return None
-            problem = "it cannot review the pod's token now"
-            return errors.KmsUnavailable(host, f"{problem}: {answer}", request_id=request_id)
-        said = str(answer or errors.Answer(status))
-        return errors.KmsUnavailable(host, said, retry_after_s=wait_s, request_id=request_id)
+            problem = f"it cannot review the pod's token now: {answer}"
+        else:
+            problem = str(answer or errors.Answer(status))
+        failure = errors.KmsUnavailable(host, problem)
+        failure.retry_after_s, failure.request_id = wait_s, request_id
+        return failure
 
     async def _respect_limit(self, route: str, account: Account, limits: budget.Budget) -> None:
         key = (str(account.site), _BUCKETS[route])

@@ -80,17 +80,22 @@ def folder(request: Request, entry: objects.Entry) -> Folder:
 
 def needs(request: Request) -> Mapping[Folder, Needs]:
     """Return folder → what is needed of it, in the order of the entries."""
-    found: dict[Folder, Needs] = {}
+    keys: dict[Folder, dict[str, bool]] = {}
+    patterns: set[Folder] = set()
+    required: set[Folder] = set()
     for entry in request.entries:
         place = folder(request, entry)
-        old = found.get(place, Needs({}, False, True))
-        keys = dict(old.keys)
+        wanted = keys.setdefault(place, {})
         if entry.key:
-            keys[entry.key] = entry.optional and keys.get(entry.key, True)
-        found[place] = Needs(
-            keys, old.everything or entry.keys is not None, old.optional and entry.optional
-        )
-    return found
+            wanted[entry.key] = entry.optional and wanted.get(entry.key, True)
+        else:
+            patterns.add(place)
+        if not entry.optional:
+            required.add(place)
+    return {
+        place: Needs(wanted, place in patterns, place not in required)
+        for place, wanted in keys.items()
+    }
 
 
 def closed(request: Request) -> Volume:

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from provider_kms import go_syntax
 
 
-def normalise(*argv: str) -> list[str]:
-    return go_syntax.normalise(
+def words(*argv: str) -> dict[str, str]:
+    return go_syntax.words(
         argv,
         values={"endpoint", "kms-url", "health-port"},
         booleans={"allow", "version"},
@@ -15,26 +15,30 @@ def normalise(*argv: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("argv", "words"),
+    ("argv", "found"),
     [
-        (["-endpoint=/a"], ["--endpoint=/a"]),
-        (["--endpoint=/a"], ["--endpoint=/a"]),
-        (["-endpoint", "/a"], ["--endpoint=/a"]),
-        (["--endpoint", "-x"], ["--endpoint=-x"]),
-        (["-endpoint="], ["--endpoint="]),
-        (["-endpoint=a=b"], ["--endpoint=a=b"]),
-        (["-host-url", "https://h"], ["--kms-url=https://h"]),
-        (["-allow", "-health-port=1"], ["--allow=true", "--health-port=1"]),
-        (["-allow=false"], ["--allow=false"]),
-        (["-allow", "--"], ["--allow=true"]),
-        (["-h"], ["--help"]),
-        (["--help"], ["--help"]),
-        (["-endpoint=/a", "-help"], ["--help"]),
-        ([], []),
+        (["-endpoint=/a"], {"endpoint": "/a"}),
+        (["--endpoint=/a"], {"endpoint": "/a"}),
+        (["-endpoint", "/a"], {"endpoint": "/a"}),
+        (["--endpoint", "-x"], {"endpoint": "-x"}),
+        (["-endpoint="], {"endpoint": ""}),
+        (["-endpoint=a=b"], {"endpoint": "a=b"}),
+        (["-endpoint=a", "-endpoint=b"], {"endpoint": "b"}),
+        (["-host-url", "https://h"], {"kms-url": "https://h"}),
+        (["-allow", "-health-port=1"], {"allow": "true", "health-port": "1"}),
+        (["-allow=false"], {"allow": "false"}),
+        (["-allow", "--"], {"allow": "true"}),
+        ([], {}),
     ],
 )
-def test_words_are_rewritten(argv: list[str], words: list[str]) -> None:
-    assert normalise(*argv) == words
+def test_flags_are_found(argv: list[str], found: dict[str, str]) -> None:
+    assert words(*argv) == found
+
+
+@pytest.mark.parametrize("argv", [["-h"], ["--help"], ["-endpoint=/a", "-help"]])
+def test_help_is_wanted(argv: list[str]) -> None:
+    with pytest.raises(go_syntax.HelpWanted):
+        words(*argv)
 
 
 @pytest.mark.parametrize(
@@ -54,17 +58,17 @@ def test_words_are_rewritten(argv: list[str], words: list[str]) -> None:
 )
 def test_faults_are_told(argv: list[str], text: str) -> None:
     with pytest.raises(go_syntax.SyntaxFault) as caught:
-        normalise(*argv)
+        words(*argv)
     assert str(caught.value).startswith(text)
 
 
 @given(st.lists(st.text(max_size=12), max_size=6))
 def test_any_command_line_is_read_or_refused(argv: list[str]) -> None:
     try:
-        words = normalise(*argv)
-    except go_syntax.SyntaxFault:
+        found = words(*argv)
+    except (go_syntax.SyntaxFault, go_syntax.HelpWanted):
         return
-    assert all(word.startswith("--") for word in words)
+    assert set(found) <= {"endpoint", "kms-url", "health-port", "allow", "version"}
 
 
 @pytest.mark.parametrize("text", ["1", "t", "T", "true", "TRUE", "True"])
