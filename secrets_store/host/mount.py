@@ -229,13 +229,20 @@ def _held(parent: int, name: str, target: str) -> Iterator[int]:
 def _state_of(held: int, target: str) -> State:
     is_root = syscalls.is_mount_root(held)
     if is_root is None:
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
-            is_root = bool(mountinfo.at(lines.read(), os.path.realpath(target)))
+        is_root = bool(mountinfo.at(_mountinfo(), os.path.realpath(target)))
     if not is_root:
         return State.PLAIN
     if syscalls.fs_magic(held) != syscalls.TMPFS_MAGIC:
         return State.FOREIGN
     return State.MOUNTED
+
+
+def _mountinfo() -> str:
+    # No newline translation: a carriage return in a path ends no line.
+    with open(
+        "/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape", newline="\n"
+    ) as lines:
+        return lines.read()
 
 
 def _reason(error: OSError) -> str:

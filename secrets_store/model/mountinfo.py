@@ -35,14 +35,19 @@ def parse(text: str) -> list[Mount]:
     Raises: ValueError: a line has not the kernel's form.
     Source: proc(5), /proc/pid/mountinfo.
     """
-    return [_line(line) for line in text.splitlines() if line]
+    return [_line(line) for line in _lines(text) if line]
 
 
 def at(text: str, mount_point: str) -> list[Mount]:
     """Return the mounts at one mount point, lowest first, without parsing the other lines."""
     wanted = f" {_escape(mount_point)} "
-    return [mount for mount in map(_line, (x for x in text.splitlines() if wanted in x))
+    return [mount for mount in map(_line, (x for x in _lines(text) if wanted in x))
             if mount.mount_point == mount_point]  # fmt: skip
+
+
+def _lines(text: str) -> list[str]:
+    # Not splitlines: a path may hold what Unicode takes for the end of a line.
+    return text.split("\n")
 
 
 def _line(line: str) -> Mount:
@@ -66,8 +71,7 @@ def _line(line: str) -> Mount:
 def _unescape(text: str) -> str:
     if "\\" not in text:
         return text
-    raw = _ESCAPE.sub(lambda m: chr(int(m[1], 8)), text)
-    return raw
+    return _ESCAPE.sub(lambda m: chr(int(m[1], 8)), text)
 
 
 def _escape(text: str) -> str:
