@@ -12,6 +12,8 @@ _UNITS_S = {
     "m": 60.0,
     "h": 3600.0,
 }
+_MAX_S = 2**63 / 1e9
+"""Go counts nanoseconds in 64 bits."""
 _PART = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
 
 
@@ -28,7 +30,7 @@ def parse(text: str) -> float:
     while match := _PART.match(rest, position):
         seconds += float(match[1]) * _UNITS_S[match[2]]
         position = match.end()
-    if not rest or position != len(rest):
+    if not rest or position != len(rest) or seconds > _MAX_S:
         raise ValueError(f"invalid duration {text[:64]!r}")
     return sign * seconds
 
