@@ -7,6 +7,8 @@ from secrets_store import errors
 
 MAX_PATH_BYTES = 4096
 MAX_NAME_BYTES = 255
+MAX_PARTS = 64
+"""Deeper trees serve nobody, and walking one takes a descriptor and a stack frame a level."""
 MODE_BITS = 0o777
 
 Files = Mapping[str, "File"]
@@ -91,6 +93,10 @@ def check_path(path: str) -> None:
         )
     if parts[0].startswith(".."):
         raise errors.PayloadRejected(f"invalid path: must not start with '..': {_short(path)}")
+    if len(parts) > MAX_PARTS:
+        raise errors.PayloadRejected(
+            f"invalid path: must have at most {MAX_PARTS} parts: {_short(path)}"
+        )
     if "" in parts or "." in parts:
         raise errors.PayloadRejected(f'invalid filepath: "{_short(path)}"')
 
