@@ -70,9 +70,11 @@ def refresh_requested_s(annotations: Mapping[str, str]) -> float | None:
     if not text:
         return None
     try:
-        return datetime.datetime.fromisoformat(text).timestamp()
-    except (ValueError, OverflowError):
+        at = datetime.datetime.fromisoformat(text)
+    except ValueError:
         return None
+    # Without an offset it would be another moment on every node.
+    return at.timestamp() if at.tzinfo is not None else None
 
 
 def interval_s(annotations: Mapping[str, str], default_s: float | None) -> float | None:
