@@ -72,14 +72,8 @@ class Record:
     def from_json(cls, text: str) -> "Record | None":
         """Read a document; None if it is broken or of another schema: the work is done again."""
         try:
-            document = json.loads(text)
-        except ValueError:
-            return None
-        if not isinstance(document, dict) or document.pop("schema", None) != SCHEMA:
-            return None
-        try:
-            return cls(**_checked(document))
-        except (TypeError, ValueError):
+            return cls(**_checked(json.loads(text)))
+        except (TypeError, ValueError, OverflowError, RecursionError):
             return None
 
 
@@ -88,36 +82,49 @@ def file_name(target_path: str) -> str:
     return hashlib.sha256(target_path.encode()).hexdigest()[:32] + ".json"
 
 
-_TYPES: dict[str, type | tuple[type, ...]] = {
-    "volume_id": str,
-    "target_path": str,
-    "pod": dict,
-    "service_account": str,
-    "class_name": str,
-    "class_uid": str,
-    "class_generation": int,
-    "provider": str,
-    "objects": dict,
-    "attributes": dict,
+_TYPES: dict[str, tuple[type, ...]] = {
+    "schema": (int,),
+    "volume_id": (str,),
+    "target_path": (str,),
+    "pod": (dict,),
+    "service_account": (str,),
+    "class_name": (str,),
+    "class_uid": (str,),
+    "class_generation": (int,),
+    "provider": (str,),
+    "objects": (dict,),
+    "attributes": (dict,),
     "last_check_s": (int, float),
     "last_change_s": (int, float),
-    "status_name": str,
+    "status_name": (str,),
     "group": (int, type(None)),
-    "boot_id": str,
-    "self_written": bool,
-    "needs_handover": bool,
-    "mock": bool,
+    "boot_id": (str,),
+    "self_written": (bool,),
+    "needs_handover": (bool,),
+    "mock": (bool,),
 }
 
 
-def _checked(document: dict[str, Any]) -> dict[str, Any]:
-    """Check names and types of a document's fields; raise ValueError if one is wrong."""
-    if document.keys() != _TYPES.keys():
+def _checked(document: Any) -> dict[str, Any]:
+    """Check schema, names and types of a document's fields.
+
+    Raises: ValueError, TypeError, OverflowError: one of them is wrong.
+    """
+    if not isinstance(document, dict) or document.keys() != _TYPES.keys():
         raise ValueError("fields missing or unknown")
     for key, value in document.items():
-        if not isinstance(value, _TYPES[key]):
+        # The very type: JSON's true is no number, though Python's bool is an int.
+        if type(value) not in _TYPES[key]:
             raise ValueError(f"{key} has another type")
     for key in ("objects", "attributes", "pod"):
         if not all(isinstance(value, str) for value in document[key].values()):
             raise ValueError(f"{key} has another type")
-    return document | {"pod": volume.Pod(**document["pod"])}
+    if document.pop("schema") != SCHEMA:
+        raise ValueError("another schema")
+    # What JSON can spell and nothing else can hold: half a character, a number without end.
+    json.dumps(document, ensure_ascii=False, allow_nan=False).encode()
+    return document | {
+        "pod": volume.Pod(**document["pod"]),
+        "last_check_s": float(document["last_check_s"]),
+        "last_change_s": float(document["last_change_s"]),
+    }
