@@ -7,6 +7,7 @@ and every other one is kept apart.
 import dataclasses
 import json
 import posixpath
+import re
 from collections.abc import Mapping
 
 from csi_spec import csi_pb2
@@ -22,6 +23,7 @@ TOKENS = KUBELET_PREFIX + "serviceAccount.tokens"
 CLASS_NAME = "secretProviderClass"
 PROVIDER_NAME = "providerName"
 MOCK_PROVIDER = "mock_provider"
+_GROUP = re.compile(r"[0-9]{1,10}")
 MOCK_UNPUBLISH_PATH = "/tmp/csi/mount"  # noqa: S108 - upstream's sanity shortcut, kept by name
 
 
@@ -235,6 +237,6 @@ def pod_volume_name(target_path: str) -> str:
 def _group(text: str) -> int | None:
     if not text:
         return None
-    if not text.isascii() or not text.isdigit() or int(text) > 0xFFFFFFFE:
+    if not _GROUP.fullmatch(text) or int(text) > 0xFFFFFFFE:
         raise errors.InvalidRequest(f"volume_mount_group must be a group id, not {text[:32]!r}")
     return int(text)
