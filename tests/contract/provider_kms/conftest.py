@@ -1,6 +1,8 @@
 """The real provider on a temporary socket, the stand-in KMS over HTTPS, and a driver's client."""
 
 import contextlib
+import io
+import logging
 import secrets
 import shutil
 import tempfile
@@ -12,7 +14,7 @@ import pytest
 
 from csi_spec import provider_pb2_grpc
 from devkit.kms import model, seed, server, tls
-from provider_kms import app, cluster, settings
+from provider_kms import app, cluster, log, settings
 from tests.contract.provider_kms.stage import SEED, Stage
 
 
@@ -58,13 +60,14 @@ async def stage_of(
         async def start(
             kms: server.KMS | None = None,
             api_server: cluster.Cluster | None = None,
+            chance: float = 0.0,
             **flags: Any,
         ) -> Stage:
             socket = f"{folder}/{secrets.token_hex(4)}.sock"
             chosen = settings.Settings(
                 **{"endpoint": socket, "health_port": "127.0.0.1:0", **flags}
             )
-            provider = app.App(chosen, api_server=api_server)
+            provider = app.App(chosen, api_server=api_server, chance=lambda: chance)
             await provider.start()
             stack.push_async_callback(provider.stop, 0.0)
             channel = grpc.aio.insecure_channel(
@@ -75,6 +78,25 @@ async def stage_of(
             return Stage(kms or kms_at(), provider, stub, authority.certificate_pem, socket)
 
         yield start
+
+
+@pytest.fixture
+def logged() -> Iterator[io.StringIO]:
+    """Everything that is logged, at DEBUG and in both forms."""
+    text = io.StringIO()
+    root = logging.getLogger()
+    handlers = []
+    for formatter in (log.KlogFormatter(), log.JsonFormatter()):
+        handler = logging.StreamHandler(text)
+        handler.setFormatter(formatter)
+        root.addHandler(handler)
+        handlers.append(handler)
+    level = root.level
+    root.setLevel(logging.DEBUG)
+    yield text
+    root.setLevel(level)
+    for handler in handlers:
+        root.removeHandler(handler)
 
 
 @pytest.fixture

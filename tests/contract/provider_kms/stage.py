@@ -1,5 +1,6 @@
 """What a case works with: the KMS, the provider, a driver's client and their usual request."""
 
+import asyncio
 import dataclasses
 import json
 from typing import Any
@@ -117,6 +118,11 @@ class Stage:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await self.mount(*items, **more)
         return caught.value
+
+    async def quiet(self) -> None:
+        """Wait until the KMS works on nothing."""
+        requests = self.kms.requests
+        await asyncio.to_thread(requests.wait_until, lambda: requests.in_flight() == 0)
 
     def asked(self) -> list[str]:
         """Return what the KMS was asked so far: route and status, in order of arrival."""
