@@ -14,26 +14,55 @@ _log = logging.getLogger(__name__)
 Answer = Callable[[messages.Request], Awaitable[messages.Response]]
 
 
+class Opened:
+    """The open connections of one server, and how many there have been.
+
+    `accepted` may be read from any thread; everything else happens on the event loop.
+    """
+
+    def __init__(self) -> None:
+        self.accepted = 0
+        self._connections: set[Connection] = set()
+
+    def __len__(self) -> int:
+        return len(self._connections)
+
+    def add(self, connection: "Connection") -> None:
+        """Take in a new connection."""
+        self.accepted += 1
+        self._connections.add(connection)
+
+    def remove(self, connection: "Connection") -> None:
+        """Let go of a connection that is closed."""
+        self._connections.discard(connection)
+
+    async def close(self) -> None:
+        """Close all connections and return once they are closed."""
+        await asyncio.gather(*(each.close() for each in self._connections))
+
+
 class Connection(asyncio.Protocol):
     """A kept HTTP/1.1 connection.
 
     Args:
         answer: makes the answers.
-        opened: the server's open connections; this one adds and removes itself.
+        opened: where this one adds and removes itself.
     """
 
-    def __init__(self, answer: Answer, opened: set["Connection"]) -> None:
+    def __init__(self, answer: Answer, opened: Opened) -> None:
         self._answer = answer
         self._opened = opened
         self._parser = parsing.Parser()
         self._transport: asyncio.Transport | None = None
         self._address = ""
         self._task: asyncio.Task[None] | None = None
+        self._lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    def close(self) -> None:
-        """Close the connection at once; a request in work is cancelled."""
-        if self._transport is not None:
-            self._transport.abort()
+    async def close(self) -> None:
+        """Close the connection; a request in work is cancelled. Returns once that is so."""
+        assert self._transport is not None
+        self._transport.abort()
+        await self._lost
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -42,9 +71,11 @@ class Connection(asyncio.Protocol):
         self._opened.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._opened.discard(self)
+        self._opened.remove(self)
         if self._task is not None:
             self._task.cancel()
+        if not self._lost.done():
+            self._lost.set_result(None)
 
     def data_received(self, data: bytes) -> None:
         self._parser.feed(data)

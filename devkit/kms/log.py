@@ -42,17 +42,18 @@ class Record:
 
 
 class RequestLog:
-    """The records of one server, oldest first; the last 100,000 are kept.
+    """The records of one server, oldest first.
 
     Args:
         listener: called by the server's thread with each record that is complete.
+        kept: how many records are kept; the oldest go first.
     """
 
-    def __init__(self, listener: Callable[[Record], None] | None = None) -> None:
+    def __init__(self, listener: Callable[[Record], None] | None = None, kept: int = _KEPT) -> None:
         self._listener = listener
         # The condition's lock is an RLock, so that conditions may call the log's own methods.
         self._changed = threading.Condition()
-        self._records: collections.deque[Record] = collections.deque(maxlen=_KEPT)
+        self._records: collections.deque[Record] = collections.deque(maxlen=kept)
         self._counts: collections.Counter[str] = collections.Counter()
         self._in_flight = 0
         self._most_in_flight = 0

@@ -97,9 +97,7 @@ def parse(text: str) -> Seed:
     Raises: docnode.Invalid: with line, column and YAML path.
     """
     top = docnode.parse(text).fields("projects", "identities", "settings", "faults")
-    projects = tuple(
-        _project(slug, node) for slug, node in top.get("projects", docnode.EMPTY).items()
-    )
+    projects = _projects(top.get("projects", docnode.EMPTY))
     ids = {spec.slug: spec.id for spec in projects} | {spec.id: spec.id for spec in projects}
     return Seed(
         projects=projects,
@@ -112,6 +110,16 @@ def parse(text: str) -> Seed:
             seed_behaviour.fault(node) for node in top.get("faults", docnode.EMPTY).sequence()
         ),
     )
+
+
+def _projects(node: docnode.Node) -> tuple[model.ProjectSpec, ...]:
+    found: dict[str, model.ProjectSpec] = {}
+    for slug, each in node.items():
+        spec = _project(slug, each)
+        if spec.id in found:
+            raise each.invalid(f"another project has the id {spec.id}")
+        found[spec.id] = spec
+    return tuple(found.values())
 
 
 def _project(slug: str, node: docnode.Node) -> model.ProjectSpec:
@@ -131,10 +139,7 @@ def _project(slug: str, node: docnode.Node) -> model.ProjectSpec:
 
 
 def _folder(path: str, environment: str, node: docnode.Node) -> model.FolderSpec:
-    try:
-        model.check_path(path)
-    except model.Rejected as e:
-        raise node.invalid(str(e)) from e
+    _path(path, node)
     fields = node.fields("secrets", "imports")
     return model.FolderSpec(
         secrets=dict(
@@ -147,6 +152,14 @@ def _folder(path: str, environment: str, node: docnode.Node) -> model.FolderSpec
     )
 
 
+def _path(path: str, node: docnode.Node) -> str:
+    try:
+        model.check_path(path)
+    except model.Rejected as e:
+        raise node.invalid(str(e)) from e
+    return path
+
+
 def _key(key: str, node: docnode.Node) -> str:
     try:
         return model.check_key(key)
@@ -156,11 +169,11 @@ def _key(key: str, node: docnode.Node) -> str:
 
 def _import(environment: str, node: docnode.Node) -> model.Import:
     if node.is_scalar():
-        return model.Import(environment, node.text())
+        return model.Import(environment, _path(node.text(), node))
     fields = node.fields("environment", "path", "replicated", required=("path",))
     return model.Import(
         fields["environment"].text() if "environment" in fields else environment,
-        fields["path"].text(),
+        _path(fields["path"].text(), fields["path"]),
         "replicated" in fields and fields["replicated"].boolean(),
     )
 

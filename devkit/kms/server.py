@@ -6,11 +6,22 @@ the faults may be touched from any thread while it runs.
 """
 
 import asyncio
+import socket
 import ssl
 import threading
 from collections.abc import Callable
 
-from devkit.kms import application, connection, faults, log, model, review, routes, tokens
+from devkit.kms import (
+    application,
+    connection,
+    faults,
+    listening,
+    log,
+    model,
+    review,
+    routes,
+    tokens,
+)
 
 # A storm of pods connects within a few milliseconds; none shall wait for a SYN to be sent again.
 _BACKLOG = 1024
@@ -47,11 +58,10 @@ class KMS:
         self.pod_tokens = pod_tokens or review.PodTokens(clock=world.clock)
         self.requests = log.RequestLog(listener)
         self.faults = faults.Faults()
-        self._host, self._port, self._ssl_context = host, port, ssl_context
+        self.host, self.port, self._ssl_context = host, port, ssl_context
         context = routes.Context(world, self.tokens, reviewer or self.pod_tokens.review)
         self._application = application.Application(context, self.requests, self.faults, delay_s)
-        self._opened: set[connection.Connection] = set()
-        self._accepted = 0
+        self._opened = connection.Opened()
         self._started = threading.Event()
         self._failure: BaseException | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -60,15 +70,15 @@ class KMS:
 
     @property
     def url(self) -> str:
-        """The site URL, without `/api`; only while started."""
-        assert self._thread is not None, "not started"
+        """The site URL, without `/api`; known from the first start on, stopped or not."""
+        assert self.port != 0, "never started"
         scheme = "http" if self._ssl_context is None else "https"
-        return f"{scheme}://{self._host}:{self._port}"
+        return f"{scheme}://{self.host}:{self.port}"
 
     @property
     def connections_accepted(self) -> int:
-        """How many connections were accepted since the start."""
-        return self._accepted
+        """How many connections were accepted since the last start."""
+        return self._opened.accepted
 
     @property
     def connections_open(self) -> int:
@@ -77,8 +87,8 @@ class KMS:
 
     def close_connections(self) -> None:
         """Close all connections, as a restarted load balancer does; the listener stays."""
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._close_all)
+        if self._thread is not None and self._loop is not None:
+            asyncio.run_coroutine_threadsafe(self._opened.close(), self._loop).result()
 
     def issue_token(
         self,
@@ -96,25 +106,35 @@ class KMS:
 
         Raises: OSError: the address is taken.
         """
+        assert self._thread is None, "started already"
         self._started.clear()
         self._thread = threading.Thread(target=self._run, name="kms", daemon=True)
         self._thread.start()
         self._started.wait()
         if self._failure is not None:
-            self._thread.join()
-            failure, self._failure, self._thread = self._failure, None, None
-            raise failure
+            self._join()
         return self
 
     def stop(self) -> None:
-        """Close the listener and every connection; the port is kept for the next start."""
+        """Close the listener and every connection; the port is kept for the next start.
+
+        Raises: whatever ended the server before.
+        """
         if self._thread is None:
             return
-        assert self._loop is not None
-        assert self._stop is not None
-        self._loop.call_soon_threadsafe(self._stop.set)
+        if self._failure is None:
+            assert self._loop is not None
+            assert self._stop is not None
+            self._loop.call_soon_threadsafe(self._stop.set)
+        self._join()
+
+    def _join(self) -> None:
+        """Wait for the server's thread and raise what it ended with."""
+        assert self._thread is not None
         self._thread.join()
-        self._thread = None
+        failure, self._failure, self._thread = self._failure, None, None
+        if failure is not None:
+            raise failure
 
     def __enter__(self) -> "KMS":
         return self.start()
@@ -130,21 +150,12 @@ class KMS:
             self._started.set()
 
     async def _serve(self) -> None:
+        listener = socket.create_server((self.host, self.port), backlog=_BACKLOG)
+        listener.setblocking(False)
+        self.port = listener.getsockname()[1]
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        listener = await self._loop.create_server(
-            self._connect, self._host, self._port, ssl=self._ssl_context, backlog=_BACKLOG
-        )
-        self._port = listener.sockets[0].getsockname()[1]
+        self._opened = connection.Opened()
         self._started.set()
-        await self._stop.wait()
-        listener.close()
-        self._close_all()
-        await listener.wait_closed()
-
-    def _connect(self) -> connection.Connection:
-        self._accepted += 1
-        return connection.Connection(self._application.answer, self._opened)
-
-    def _close_all(self) -> None:
-        for each in [*self._opened]:
-            each.close()
+        await listening.serve(
+            listener, self._application.answer, self._opened, self._ssl_context, self._stop
+        )
