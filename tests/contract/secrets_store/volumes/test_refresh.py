@@ -1,0 +1,216 @@
+"""The background refresh, seen from outside."""
+
+import asyncio
+import json
+import pathlib
+import time
+
+import grpc
+import pytest
+
+from devkit import provider
+from tests.contract.secrets_store.conftest import Driver, Start, eventually
+
+pytestmark = pytest.mark.root
+
+
+def rotating(interval_s: float = 0.2) -> dict[str, object]:
+    return {"enable_secret_rotation": True, "rotation_poll_interval_s": interval_s}
+
+
+async def test_changed_contents_arrive_by_interval(start: Start) -> None:
+    async with start(**rotating()) as driver:
+        volume = await driver.publish()
+        driver.provider.files = {"password": b"second", "new/file": b"n"}
+        await eventually(lambda: (volume / "password").read_bytes() == b"second")
+        assert (volume / "new" / "file").read_bytes() == b"n"
+        event = (await eventually(lambda: driver.events("MountRotationComplete")))[0]
+        assert event["message"] == "successfully rotated mounted contents for spc default/app"
+        status = await eventually(
+            lambda: (s := driver.status()) and len(s["status"]["objects"]) == 2 and s
+        )
+        assert {x["id"] for x in status["status"]["objects"]} == {
+            "secret/new/file",
+            "secret/password",
+        }
+
+
+async def test_a_removed_object_disappears(start: Start) -> None:
+    driver_files = {"password": b"p", "gone": b"g"}
+    async with start(**rotating()) as driver:
+        driver.provider.files = driver_files
+        volume = await driver.publish()
+        assert (volume / "gone").exists()
+        driver.provider.files = {"password": b"p"}
+        await eventually(lambda: not (volume / "gone").is_symlink())
+        assert (volume / "password").read_bytes() == b"p"
+
+
+async def test_an_unchanged_refresh_costs_no_request(start: Start) -> None:
+    async with start(**rotating(0.1)) as driver:
+        await driver.publish()
+        await eventually(lambda: len(driver.provider.calls) >= 3)
+        driver.api.requests.reset()
+        seen = len(driver.provider.calls)
+        await eventually(lambda: len(driver.provider.calls) >= seen + 5)
+        assert driver.api.requests.count() == 0
+
+
+async def test_the_provider_is_told_what_the_volume_shows(start: Start) -> None:
+    async with start(**rotating(0.1)) as driver:
+        await driver.publish()
+        await eventually(lambda: len(driver.provider.calls) >= 2)
+        first, second = driver.provider.calls[:2]
+        assert first.current_object_version == {}
+        assert set(second.current_object_version) == {"secret/password"}
+
+
+async def test_rotation_off_leaves_a_volume_alone(driver: Driver) -> None:
+    volume = await driver.publish()
+    driver.provider.files = {"password": b"second"}
+    await driver.publish()
+    await asyncio.sleep(0.3)
+    assert len(driver.provider.calls) == 1
+    assert (volume / "password").read_bytes() == b"first"
+
+
+async def test_a_failed_refresh_keeps_the_files_tells_and_heals(start: Start) -> None:
+    async with start(**rotating(0.1)) as driver:
+        volume = await driver.publish()
+        driver.provider.faults.every_error = grpc.StatusCode.PERMISSION_DENIED
+        await eventually(lambda: driver.events("MountRotationFailed"))
+        assert (volume / "password").read_bytes() == b"first"
+        driver.provider.faults.every_error = None
+        driver.provider.files = {"password": b"second"}
+        await eventually(lambda: (volume / "password").read_bytes() == b"second")
+        assert len(driver.events("MountRotationFailed")) == 1
+
+
+async def test_a_republish_is_answered_at_once_while_the_provider_hangs(start: Start) -> None:
+    async with start(**rotating(0.1)) as driver:
+        await driver.publish()
+        driver.provider.faults.hang = asyncio.Event()
+        seen = driver.provider.attempts
+        await eventually(lambda: driver.provider.attempts > seen)
+        started = time.monotonic()
+        await driver.publish()
+        assert time.monotonic() - started < 0.5
+        await asyncio.wait_for(driver.unpublish(), 1.0)
+        driver.provider.faults.hang.set()
+
+
+async def test_what_a_hanging_provider_answers_after_the_unpublish_is_thrown_away(
+    start: Start,
+) -> None:
+    async with start(**rotating(0.1)) as driver:
+        volume = await driver.publish()
+        driver.provider.faults.hang = asyncio.Event()
+        seen = driver.provider.attempts
+        await eventually(lambda: driver.provider.attempts > seen)
+        await driver.unpublish()
+        driver.provider.files = {"late": b"secret"}
+        driver.provider.faults.hang.set()
+        await eventually(lambda: driver.provider.running == 0)
+        await driver.publish("pod2")
+        assert not volume.exists()
+        assert not list(volume.parent.iterdir())
+
+
+async def test_a_class_edit_reaches_the_files(start: Start) -> None:
+    async with start(**rotating(3600.0)) as driver:
+        driver.provider.files = lambda call: {"which": call.attributes["key"].encode()}
+        volume = await driver.publish()
+        await eventually(lambda: driver.api.watches == 3)
+        edited = driver.api.get(
+            "secrets-store.csi.x-k8s.io/v1", "SecretProviderClass", "app", "default"
+        )
+        edited["spec"]["parameters"] = {"key": "edited"}
+        driver.api.update(edited)
+        await eventually(lambda: (volume / "which").read_bytes() == b"edited", 1.0)
+
+
+@pytest.mark.parametrize("where", ["class", "pod"])
+async def test_a_refresh_is_made_when_asked_for(start: Start, where: str) -> None:
+    async with start() as driver:
+        pod = driver.api.create(
+            {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": {"name": "asked", "namespace": "default"},
+                "spec": {"nodeName": "node-1", "containers": [{"name": "c", "image": "i"}]},
+            }
+        )
+        volume = await driver.publish(pod["metadata"]["uid"])
+        await eventually(lambda: driver.api.watches == 3)
+        driver.provider.files = {"password": b"second"}
+        obj = (
+            driver.api.get("v1", "Pod", "asked", "default")
+            if where == "pod"
+            else driver.api.get(
+                "secrets-store.csi.x-k8s.io/v1", "SecretProviderClass", "app", "default"
+            )
+        )
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 1))
+        obj["metadata"].setdefault("annotations", {})[
+            "secrets-store.csi.k8s.io/refresh-requested-at"
+        ] = now
+        driver.api.update(obj)
+        await eventually(lambda: (volume / "password").read_bytes() == b"second", 1.0)
+
+
+async def test_after_a_restart_a_volume_that_needs_tokens_waits_for_kubelet(start: Start) -> None:
+    tokens = json.dumps({"kms": {"token": "t" * 20, "expirationTimestamp": "2999-01-01T00:00:00Z"}})
+    context = {"csi.storage.k8s.io/serviceAccount.tokens": tokens}
+    async with start(**rotating(0.2)) as driver:
+        volume = await driver.publish(context=context)
+    async with start(**rotating(0.2)) as driver:
+        driver.provider.files = {"password": b"second"}
+        seen = driver.provider.attempts
+        await asyncio.sleep(0.5)
+        assert driver.provider.attempts == seen
+        assert (volume / "password").read_bytes() == b"first"
+        await driver.publish(context=context)
+        await eventually(lambda: (volume / "password").read_bytes() == b"second")
+
+
+async def test_after_a_restart_a_volume_without_tokens_goes_on(start: Start) -> None:
+    async with start(**rotating(0.2)) as driver:
+        volume = await driver.publish()
+    async with start(**rotating(0.2)) as driver:
+        driver.provider.files = {"password": b"second"}
+        await eventually(lambda: (volume / "password").read_bytes() == b"second")
+        assert driver.node.mounts() == [str(volume)]
+
+
+async def test_a_self_writing_provider_is_asked_again(start: Start) -> None:
+    async with start(**rotating(0.2)) as driver:
+        driver.provider.writes_itself = True
+        volume = await driver.publish()
+        driver.provider.files = {"password": b"second"}
+        await eventually(lambda: (volume / "password").read_bytes() == b"second")
+
+
+async def test_a_provider_that_moves_to_the_other_directory_is_found(start: Start) -> None:
+    async with start(**rotating(0.2)) as driver:
+        volume = await driver.publish()
+        await driver.provider.stop()
+        async with provider.Provider(driver.node.more_providers, "fake", {"password": b"moved"}):
+            await eventually(lambda: (volume / "password").read_bytes() == b"moved")
+        await driver.provider.start()
+
+
+async def test_a_refresh_never_remounts_a_lost_volume(start: Start) -> None:
+    async with start(**rotating(0.2)) as driver:
+        volume = await driver.publish()
+        await asyncio.to_thread(_unmount, volume)
+        await eventually(lambda: driver.events("MountRotationFailed"))
+        assert driver.node.mounts() == []
+        assert list(volume.iterdir()) == []
+        await driver.publish()
+        assert (volume / "password").read_bytes() == b"first"
+
+
+def _unmount(path: pathlib.Path) -> None:
+    from secrets_store.host import syscalls
+
+    syscalls.umount_detached(str(path))
