@@ -134,13 +134,19 @@ def decode_object(call: Call, body: Any) -> objects.Object:
             f"couldn't get version/kind; json parse error: a {call.resource.kind} must be a JSON "
             "object"
         )
-    expected = {"kind": call.resource.kind, "apiVersion": call.resource.api_version}
-    for field_name, wanted in expected.items():
-        sent = body.get(field_name) or wanted
-        if sent != wanted:
-            raise errors.bad_request(
-                f"the API version in the data ({body.get('apiVersion')}, Kind="
-                f"{body.get('kind')}) does not match the expected API version "
-                f"({call.resource.api_version}, Kind={call.resource.kind})"
-            )
-    return body | expected
+    resource = call.resource
+    if resource.custom:
+        for name in ("kind", "apiVersion"):
+            if not body.get(name):
+                raise errors.bad_request(f"Object '{name[0].upper()}{name[1:]}' is missing")
+    kind = body.get("kind") or resource.kind
+    api_version = body.get("apiVersion") or resource.api_version
+    if api_version == resource.api_version and kind != resource.kind and resource.custom:
+        wrong = errors.invalid_value("kind", kind, f"must be {resource.kind}")
+        raise errors.invalid(kind, resource.group, objects.name_of(body), [wrong])
+    if (api_version, kind) != (resource.api_version, resource.kind):
+        raise errors.bad_request(
+            f"the API version in the data ({api_version}, Kind={kind}) does not match the expected "
+            f"API version ({resource.api_version}, Kind={resource.kind})"
+        )
+    return body | {"kind": kind, "apiVersion": api_version}

@@ -146,14 +146,9 @@ class Client:
 
         Raises: LookupError: its kind is neither built in nor one of the driver's.
         """
-        api_version, kind = obj["apiVersion"], obj["kind"]
-        resource = self._table.of_kind(api_version, kind)
-        if resource is None:
-            raise LookupError(f"no path is known for {api_version} {kind}")
-        root = f"/apis/{api_version}" if resource.group else f"/api/{api_version}"
-        if resource.namespaced:
-            root += f"/namespaces/{objects.namespace_of(obj) or 'default'}"
-        return f"{root}/{resource.plural}" + (f"/{objects.name_of(obj)}" if named else "")
+        name = objects.name_of(obj) if named else ""
+        namespace = objects.namespace_of(obj) or "default"
+        return resources.path(self._table, obj["apiVersion"], obj["kind"], name, namespace)
 
     def create(self, obj: objects.Object) -> objects.Object:
         """Create an object. Raises: errors.StatusError, Unreachable."""

@@ -16,7 +16,6 @@ class Custom(strategy.Strategy):
         kind: for messages.
         version_schema: structural schema of the version asked for; empty keeps everything.
         storage_schema: that of the stored version, by which the object is pruned too.
-        has_status: whether the status subresource is switched on.
     """
 
     def __init__(
@@ -24,15 +23,12 @@ class Custom(strategy.Strategy):
         kind: str,
         version_schema: schema.Schema,
         storage_schema: schema.Schema,
-        *,
-        has_status: bool,
     ) -> None:
         # Metadata merges by its own rules, whatever the CRD says of it.
         fields = {**version_schema.get("properties", {})}
         fields["metadata"] = builtin_types.of_type(_OBJECT_META)
         super().__init__(kind, {**version_schema, "properties": fields} if version_schema else {})
         self._storage_schema = storage_schema
-        self._has_status = has_status
 
     def decode(self, obj: objects.Object) -> strategy.Decoded:
         meta = obj.setdefault("metadata", {})
@@ -48,10 +44,6 @@ class Custom(strategy.Strategy):
         if self._storage_schema:
             # What the stored version does not know does not outlive the way into the store.
             schema.prune(obj, self._storage_schema)
-
-    def prepare_create(self, obj: objects.Object) -> None:
-        if self._has_status:
-            obj.pop("status", None)
 
     def validate(self, obj: objects.Object) -> list[errors.Cause]:
         return schema.validate(_without_metadata(obj), self.shape)
@@ -104,7 +96,7 @@ def define(crd: objects.Object) -> Definition:
                 status_apart=has_status,
                 overwrites=False,
                 custom=True,
-                deprecated=_deprecation(version, group, names["kind"]),
+                deprecated=_deprecation(version, spec),
                 list_kind=names.get("listKind") or "",
                 selectable_fields=tuple(
                     str(item.get("jsonPath", "")).lstrip(".")
@@ -113,18 +105,25 @@ def define(crd: objects.Object) -> Definition:
             )
         )
         found.schemas[name] = schemas[name]
-        found.strategies[name] = Custom(
-            names["kind"], schemas[name], schemas[stored], has_status=has_status
-        )
+        found.strategies[name] = Custom(names["kind"], schemas[name], schemas[stored])
         found.columns[name] = list(version.get("additionalPrinterColumns") or [])
     return found
 
 
-def _deprecation(version: objects.Object, group: str, kind: str) -> str:
+def _deprecation(version: objects.Object, spec: objects.Object) -> str:
+    """Return the warning of a deprecated version: the CRD's own, or which version to use."""
     if not version.get("deprecated"):
         return ""
-    told = version.get("deprecationWarning")
-    return str(told) if told else f"{group}/{version['name']} {kind} is deprecated"
+    if told := version.get("deprecationWarning"):
+        return str(told)
+    group, kind = spec["group"], spec["names"]["kind"]
+    current = [
+        item["name"]
+        for item in spec["versions"]
+        if item.get("served") and not item.get("deprecated")
+    ]
+    used = f"; use {group}/{current[0]} {kind}" if current else ""
+    return f"{group}/{version['name']} {kind} is deprecated{used}"
 
 
 def _text(**properties: schema.Schema) -> schema.Schema:

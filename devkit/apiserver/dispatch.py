@@ -19,6 +19,7 @@ from devkit.apiserver import (
     removal,
     requestlog,
     resources,
+    reviews,
     routes,
     views,
     writing,
@@ -26,13 +27,8 @@ from devkit.apiserver import (
 from devkit.apiserver.kinds import catalog
 
 _log = logging.getLogger(__name__)
-
-
-class Authorizer(Protocol):
-    """Decides what a user may do."""
-
-    def refusal(self, user: calls.User, route: routes.Route) -> str:
-        """Return why the user may not do this; empty if they may."""
+# Where the stand-in itself is controlled; see `control`.
+_OWN = "/devkit/"
 
 
 class Documents(Protocol):
@@ -40,6 +36,13 @@ class Documents(Protocol):
 
     def answer(self, request: http.Request) -> http.Response | None:
         """Return the answer, None for a path it does not know."""
+
+
+class Control(Protocol):
+    """Answers the stand-in's own paths."""
+
+    def answer(self, request: http.Request) -> http.Response:
+        """Return the answer. Raises: errors.StatusError."""
 
 
 Subresource = Callable[[calls.Call, object], tuple[int, objects.Object]]
@@ -60,8 +63,9 @@ class Dispatcher:
         writer: writing.Writer,
         remover: removal.Remover,
         authenticator: identity.Authenticator,
-        authorizer: Authorizer,
+        authorizer: reviews.Authorizer,
         documents: Documents,
+        control: Control,
         subresources: dict[str, Subresource],
         injected: faults.Faults,
         log: requestlog.RequestLog,
@@ -73,6 +77,7 @@ class Dispatcher:
         self._authenticator = authenticator
         self._authorizer = authorizer
         self._documents = documents
+        self._control = control
         self._subresources = subresources
         self._faults = injected
         self._log = log
@@ -81,6 +86,9 @@ class Dispatcher:
     def serve(self, exchange: http.Exchange) -> None:
         """Answer an exchange, now or after a fault's delay."""
         request = exchange.request
+        if request.path.startswith(_OWN):
+            exchange.send(self._own(request))
+            return
         route = routes.route(request)
         user = self._authenticator.authenticate(request)
         exchange.on_code = functools.partial(
@@ -92,6 +100,16 @@ class Dispatcher:
             loop.call_later(fault.delay_s, self._go_on, exchange, route, user, fault)
         else:
             self._go_on(exchange, route, user, fault)
+
+    def _own(self, request: http.Request) -> http.Response:
+        """Answer a path of the stand-in itself, for administrators and on loopback only."""
+        user = self._authenticator.authenticate(request)
+        try:
+            if user is None or "system:masters" not in user.groups:
+                raise errors.unauthorized()
+            return self._control.answer(request)
+        except errors.StatusError as error:
+            return failure(error)
 
     def _enter(
         self, request: http.Request, route: routes.Route, user: str, started: float, code: int
@@ -161,6 +179,8 @@ class Dispatcher:
                 return self._resource(self._admit(request, route, user))
             self._authorize(route, user)
             found = self._documents.answer(request)
+            if found is not None and request.method not in ("GET", "HEAD"):
+                raise errors.method_not_allowed()
         except errors.StatusError as error:
             return failure(error)
         except Exception:
@@ -186,9 +206,14 @@ class Dispatcher:
         """Return the call of a request that is allowed and names something served."""
         user = self._authorize(route, user)
         resource = self._kinds.table.find(route.group, route.version, route.resource)
-        if resource is None or not _fits(resource, route):
+        if resource is None:
             raise errors.no_such_path()
-        if not route.subresource and route.verb not in resource.verbs:
+        if not _fits(resource, route):
+            missing = errors.no_such_path()
+            if resource.custom and route.name:
+                missing.details = {"name": route.name, "group": route.group, "kind": route.resource}
+            raise missing
+        if not _is_allowed(resource, route):
             raise errors.method_not_allowed()
         call = calls.Call(request, route, resource, self._kinds.strategy(resource), user)
         if resource.deprecated:
@@ -221,25 +246,28 @@ class Dispatcher:
         return self._response(call, code, objects.encode(obj))
 
     def _create(self, call: calls.Call) -> tuple[int, objects.Object]:
-        body = calls.decode_body(call.request)
         path = call.resource.plural
         if call.route.subresource:
             path = f"{path}/{call.route.subresource}"
         special = self._subresources.get(path)
+        if special is None and call.route.name:
+            raise errors.method_not_allowed()
+        body = calls.decode_body(call.request)
         if special is not None:
             return special(call, body)
-        if call.route.name:
-            raise errors.method_not_allowed()
         return 201, self._writer.create(call, body)
 
     def _patch(self, call: calls.Call) -> tuple[int, objects.Object]:
         media = calls.media_type(call.request)
         if media == writing.APPLY:
             body = calls.decode_yaml(call.request.body)
-        elif media in self._writer.patch_types(call):
+        elif media in writing.types_of_patch(custom=call.resource.custom):
             body = calls.decode_json(call.request.body)
         else:
-            raise errors.StatusError(415, "UnsupportedMediaType", "415: Unsupported Media Type", {})
+            details: objects.Object | None = None if call.resource.custom else {}
+            raise errors.StatusError(
+                415, "UnsupportedMediaType", "415: Unsupported Media Type", details
+            )
         obj, is_new = self._writer.patch(call, body, media)
         return (201 if is_new else 200), obj
 
@@ -268,6 +296,13 @@ def _fits(resource: resources.Resource, route: routes.Route) -> bool:
     if not resource.namespaced and route.namespace:
         return resource.plural == "namespaces"
     return True
+
+
+def _is_allowed(resource: resources.Resource, route: routes.Route) -> bool:
+    """Whether the verb is served on the resource, and on one object or all of them as asked."""
+    if route.verb in ("update", "patch") and not route.name:
+        return False
+    return bool(route.subresource) or route.verb in resource.verbs
 
 
 def _warning_headers(warnings: list[str]) -> list[tuple[str, str]]:

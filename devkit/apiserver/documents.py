@@ -2,21 +2,27 @@
 
 from collections.abc import Callable
 
-from devkit.apiserver import discovery, http, objects, tokens
-from devkit.apiserver.kinds import catalog
+from devkit.apiserver import discovery, http, objects, openapi, tokens
+from devkit.apiserver.kinds import builtin_types, catalog
 
-VERSION = {
-    "major": "1",
-    "minor": "33",
-    "gitVersion": "v1.33.0-devkit",
-    "gitCommit": "0" * 40,
-    "gitTreeState": "clean",
-    "buildDate": "1970-01-01T00:00:00Z",
-    "goVersion": "none",
-    "compiler": "none",
-    "platform": "linux/amd64",
-}
 _HEALTH = ("/healthz", "/readyz", "/livez")
+
+
+def _version() -> objects.Object:
+    """Return the version whose kinds are served, marked as the stand-in's."""
+    found = builtin_types.version()
+    major, minor, _ = found.lstrip("v").split(".", 2)
+    return {
+        "major": major,
+        "minor": minor,
+        "gitVersion": f"{found}-devkit",
+        "gitCommit": "",
+        "gitTreeState": "",
+        "buildDate": "1970-01-01T00:00:00Z",
+        "goVersion": "",
+        "compiler": "",
+        "platform": "linux/amd64",
+    }
 
 
 class Documents:
@@ -24,8 +30,9 @@ class Documents:
 
     def __init__(self, kinds: catalog.Catalog, issuer: tokens.Issuer) -> None:
         self._discovery = discovery.Discovery(kinds)
+        self._openapi = openapi.Documents(kinds)
         self._fixed: dict[str, Callable[[], objects.Object]] = {
-            "/version": lambda: VERSION,
+            "/version": _version,
             "/openid/v1/jwks": issuer.jwks,
             "/.well-known/openid-configuration": lambda: {
                 "issuer": issuer.url,
@@ -43,4 +50,5 @@ class Documents:
             return http.Response(200, b"ok", "text/plain; charset=utf-8")
         if path in self._fixed:
             return http.Response(200, objects.encode(self._fixed[path]()))
-        return self._discovery.answer(path, request.headers.get("accept", ""))
+        accept = request.headers.get("accept", "")
+        return self._openapi.answer(path, accept) or self._discovery.answer(path, accept)

@@ -25,7 +25,16 @@ class Authenticator:
         self._users[token] = user
 
     def authenticate(self, request: http.Request) -> calls.User | None:
-        """Return who asks, None for a token that is not good."""
+        """Return who asks or is impersonated, None for a token that is not good.
+
+        Only members of system:masters may impersonate; from others it is ignored.
+        """
+        user = self._bearer(request)
+        if user is None or "impersonate-user" not in request.headers:
+            return user
+        return _impersonated(request) if "system:masters" in user.groups else user
+
+    def _bearer(self, request: http.Request) -> calls.User | None:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if not token or scheme.lower() != "bearer":
             return ANONYMOUS
@@ -69,6 +78,18 @@ class Authenticator:
         entry = self._store.get(storage, namespace, name)
         if entry is None or objects.uid_of(entry.obj) != uid:
             raise tokens.Rejected("service account token has been invalidated")
+
+
+def _impersonated(request: http.Request) -> calls.User:
+    name = request.headers["impersonate-user"]
+    parts = name.split(":")
+    groups = request.headers.get("impersonate-group", "")
+    listed = [group.strip() for group in groups.split(",") if group.strip()]
+    if not listed and len(parts) == 4 and parts[:2] == ["system", "serviceaccount"]:
+        return service_account(parts[2], parts[3], "")
+    if name != ANONYMOUS.name:
+        listed.append("system:authenticated")
+    return calls.User(name, groups=tuple(listed))
 
 
 def service_account(

@@ -37,8 +37,14 @@ def _version(call: calls.Call) -> int | None:
     if not text:
         return None
     if not text.isdigit():
-        raise call.invalid("", [errors.invalid_value("resourceVersion", text, "must be a number")])
+        if call.route.verb == "watch":
+            raise errors.StatusError(500, "", f'parsing "{text}": invalid syntax')
+        raise errors.bad_request(f'invalid resourceVersion: "{text}"')
     return int(text)
+
+
+def _invalid_options(causes: list[errors.Cause]) -> errors.StatusError:
+    return errors.invalid("ListOptions", "meta.k8s.io", "", causes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +143,7 @@ class Reader:
         """Return the version to list at (None: now) and the key to go on after."""
         version, match = _version(call), call.query.get("resourceVersionMatch", "")
         if match and version is None:
-            raise call.invalid(
-                "",
+            raise _invalid_options(
                 [
                     errors.forbidden_field(
                         "resourceVersionMatch", "is forbidden unless resourceVersion is provided"
@@ -146,8 +151,7 @@ class Reader:
                 ],
             )
         if match not in ("", "Exact", "NotOlderThan"):
-            raise call.invalid(
-                "",
+            raise _invalid_options(
                 [errors.not_supported("resourceVersionMatch", match, ["Exact", "NotOlderThan"])],
             )
         if token := call.query.get("continue", ""):
@@ -226,8 +230,7 @@ class Watch:
     def _check_initial(self, initial: str) -> None:
         match = self._call.query.get("resourceVersionMatch", "")
         if initial and match != "NotOlderThan":
-            raise self._call.invalid(
-                "",
+            raise _invalid_options(
                 [
                     errors.forbidden_field(
                         "resourceVersionMatch",
@@ -236,8 +239,7 @@ class Watch:
                 ],
             )
         if match and not initial:
-            raise self._call.invalid(
-                "",
+            raise _invalid_options(
                 [
                     errors.forbidden_field(
                         "resourceVersionMatch",

@@ -318,3 +318,23 @@ class Table:
             if item.version not in versions:
                 versions.append(item.version)
         return found
+
+
+def path(table: Table, api_version: str, kind: str, name: str = "", namespace: str = "") -> str:
+    """Return the path of an object, or of a collection if `name` is empty.
+
+    Args:
+        table: the served resources.
+        api_version: of the kind.
+        kind: of the object.
+        name: empty for the collection.
+        namespace: left out for cluster-wide kinds; empty means all namespaces.
+    Raises: LookupError: the kind is not served.
+    """
+    resource = table.of_kind(api_version, kind)
+    if resource is None:
+        raise LookupError(f"{api_version} {kind} is not served")
+    root = f"/apis/{api_version}" if resource.group else f"/api/{api_version}"
+    if resource.namespaced and namespace:
+        root += f"/namespaces/{namespace}"
+    return f"{root}/{resource.plural}" + (f"/{name}" if name else "")

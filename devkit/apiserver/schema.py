@@ -19,6 +19,8 @@ _TYPE_META = ("apiVersion", "kind", "metadata")
 def prune(value: Any, schema: Schema, path: str = "") -> list[str]:
     """Drop in place what the schema does not know; return the paths that were dropped.
 
+    Nulls that the schema does not allow go too.
+
     The root's apiVersion, kind and metadata are not the schema's business: leave them out of
     `value` or expect them kept (`path` empty marks the root).
     """
@@ -41,7 +43,11 @@ def _prune_object(
         if embedded and key in _TYPE_META:
             continue
         below = f"{path}.{key}" if path else key
-        if key in properties:
+        field = properties.get(key, additional)
+        if value[key] is None and isinstance(field, dict) and not field.get("nullable"):
+            # Null where null cannot be is absent; nobody is told.
+            del value[key]
+        elif key in properties:
             dropped += prune(value[key], properties[key], below)
         elif isinstance(additional, dict):
             dropped += prune(value[key], additional, below)

@@ -159,6 +159,19 @@ def parse_labels(text: str) -> list[Requirement]:
     return _Parser(text).parse() if text.strip() else []
 
 
+def from_label_selector(selector: Mapping[str, Any]) -> list[Requirement]:
+    """Read a `metav1.LabelSelector` object; an empty one selects everything."""
+    found = [
+        Requirement(key, "in", frozenset({value}))
+        for key, value in (selector.get("matchLabels") or {}).items()
+    ]
+    operators = {"In": "in", "NotIn": "notin", "Exists": "exists", "DoesNotExist": "!"}
+    for expression in selector.get("matchExpressions") or ():
+        values = frozenset(expression.get("values") or ())
+        found.append(Requirement(expression["key"], operators[expression["operator"]], values))
+    return found
+
+
 Condition = tuple[str, str, bool]
 
 

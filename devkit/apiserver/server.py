@@ -1,57 +1,61 @@
-"""The server itself: a thread with a loop, its sockets, and the handles tests hold."""
+"""The stand-in API server, put together, and the handles that tests hold."""
 
 import asyncio
-import concurrent.futures
-import functools
 import pathlib
 import secrets
-import socket
-import ssl
-import threading
-import urllib.parse
-from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Self
 
 from devkit.apiserver import (
     calls,
-    certificates,
+    control,
     crds,
     dispatch,
     documents,
     faults,
-    http,
+    gc,
     identity,
+    inprocess,
     kubeconfig,
+    listening,
     objects,
+    rbac,
     reading,
     removal,
     requestlog,
+    reviews,
     routes,
     store,
+    subresources,
     tokens,
     writing,
 )
 from devkit.apiserver.kinds import catalog
 
 _NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
-_BACKLOG = 1024
-T = TypeVar("T")
+_ISSUER = "https://kubernetes.default.svc.cluster.local"
 
 
 class _AllowAll:
     def refusal(self, user: calls.User, route: routes.Route) -> str:
         return ""
 
+    def rules(self, user: calls.User, namespace: str) -> list[objects.Object]:
+        everything = ["*"]
+        return [{"verbs": everything, "apiGroups": everything, "resources": everything}]
 
-class APIServer:
-    """A stand-in for kube-apiserver on loopback.
+
+class APIServer(inprocess.Requests):
+    """A stand-in for kube-apiserver on loopback. All methods may be called from any thread.
 
     Args:
-        port: port for HTTP; 0 lets the system choose. Paths and answers are the same with HTTPS.
-        tls: also serve HTTPS on a port of its own; kubectl sends its token only there.
+        port: port for HTTP; 0 lets the system choose.
+        tls_port: port for HTTPS, with the same answers; None for none. kubectl sends its token
+            only there.
+        rbac: authorise by the stored RBAC objects; otherwise everybody may do everything.
+        collect_garbage: do by itself, right after each change, what `collect_garbage` does.
         bookmark_interval_s: time between the bookmarks of a watch.
-        history_limit: changes kept for watches.
+        history_limit: changes kept for watches; older ones are Gone.
         secrets_store: install the CRDs of SecretProviderClass and its pod status.
     """
 
@@ -59,112 +63,90 @@ class APIServer:
         self,
         *,
         port: int = 0,
-        tls: bool = True,
+        tls_port: int | None = 0,
+        rbac: bool = False,
+        collect_garbage: bool = False,
         bookmark_interval_s: float = 60.0,
         history_limit: int = 20_000,
         secrets_store: bool = True,
     ) -> None:
-        self._ports = {"http": port, "https": 0}
-        self._tls = tls
-        self._serving: certificates.Serving | None = None
         self.requests = requestlog.RequestLog()
         self.faults = faults.Faults()
         self.admin_token = secrets.token_hex(16)
         self._store = store.Store(history_limit)
         self._kinds = catalog.Catalog(self._store)
-        self._issuer = tokens.Issuer("https://kubernetes.default.svc.cluster.local")
+        self._issuer = tokens.Issuer(_ISSUER)
         self._authenticator = identity.Authenticator(self._issuer, self._store)
         self._authenticator.add(self.admin_token, calls.ADMIN)
         self._remover = removal.Remover(self._store)
-        self._dispatcher = dispatch.Dispatcher(
+        self._collector = gc.Collector(self._store, self._remover, self._kinds.table.any_of_kind)
+        self._dispatcher = self._make_dispatcher(rbac, bookmark_interval_s)
+        super().__init__(
+            lambda *asked: self._listener.do(lambda: self._dispatcher.respond(*asked)),
+            self._kinds.table,
+        )
+        self._listener = listening.Listener(self._dispatcher.serve, port, tls_port)
+        self._seed(secrets_store)
+        if collect_garbage:
+            self._store.on_change = self._collect_soon
+            self._collecting: asyncio.Handle | None = None
+
+    def _make_dispatcher(self, with_rbac: bool, bookmark_interval_s: float) -> dispatch.Dispatcher:
+        authorizer: reviews.Authorizer = _AllowAll()
+        if with_rbac:
+            authorizer = rbac.Authorizer(self._store)
+        asked = reviews.Reviews(self._authenticator, authorizer)
+        acting = subresources.Subresources(self._store, self._remover, self._issuer)
+        return dispatch.Dispatcher(
             self._kinds,
             reading.Reader(self._store, bookmark_interval_s, self._kinds.columns),
             writing.Writer(self._store, self._remover, self._kinds.storage_version),
             self._remover,
             self._authenticator,
-            _AllowAll(),
+            authorizer,
             documents.Documents(self._kinds, self._issuer),
-            {},
+            control.Control(
+                self.requests,
+                self.faults,
+                {
+                    "compact": self._store.compact,
+                    "cut-watches": self._cut_watches,
+                    "bookmarks": self._send_bookmarks,
+                    "collect-garbage": self._collector.collect,
+                },
+            ),
+            {
+                "tokenreviews": asked.token,
+                "selfsubjectreviews": asked.self_subject,
+                "subjectaccessreviews": asked.subject_access,
+                "localsubjectaccessreviews": asked.subject_access,
+                "selfsubjectaccessreviews": asked.self_subject_access,
+                "selfsubjectrulesreviews": asked.self_subject_rules,
+                "serviceaccounts/token": acting.token,
+                "pods/eviction": acting.evict,
+                "pods/binding": acting.bind,
+            },
             self.faults,
             self.requests,
         )
-        self._connections = http.Connections()
-        self._listeners: list[asyncio.Server] = []
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
-        self._seed(secrets_store=secrets_store)
 
-    def _seed(self, *, secrets_store: bool) -> None:
+    def _seed(self, secrets_store: bool) -> None:
         for name in _NAMESPACES:
             self.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+        for obj in rbac.default_objects():
+            self.create(obj)
         if secrets_store:
             for crd in crds.secrets_store_crds():
                 self.create(crd)
 
     def start(self) -> Self:
-        """Listen and serve from a thread of its own. Raises: OSError: the port is taken."""
-        ready: concurrent.futures.Future[None] = concurrent.futures.Future()
-        self._thread = threading.Thread(
-            target=self._run, args=(ready,), name="devkit-apiserver", daemon=True
-        )
-        self._thread.start()
-        ready.result()
+        """Listen and serve. Raises: OSError: a port is taken."""
+        self._listener.start()
         return self
 
-    def _run(self, ready: concurrent.futures.Future[None]) -> None:
-        with asyncio.Runner() as runner:
-            self._loop = runner.get_loop()
-            stopped = asyncio.Event()
-            self._stop_loop = stopped.set
-            try:
-                runner.run(self._listen())
-            except OSError as error:
-                ready.set_exception(error)
-                return
-            ready.set_result(None)
-            runner.run(self._serve_until(stopped))
-
-    async def _serve_until(self, stopped: asyncio.Event) -> None:
-        await stopped.wait()
-        self._refuse()
-        await self._connections.closed()
-
-    async def _listen(self) -> None:
-        loop = asyncio.get_running_loop()
-        for scheme in ("http", "https") if self._tls else ("http",):
-            listening = socket.create_server(("127.0.0.1", self._ports[scheme]), backlog=_BACKLOG)
-            self._ports[scheme] = listening.getsockname()[1]
-            listener = await loop.create_server(
-                self._connect,
-                sock=listening,
-                backlog=_BACKLOG,
-                ssl=self._tls_context() if scheme == "https" else None,
-            )
-            self._listeners.append(listener)
-
-    def _tls_context(self) -> ssl.SSLContext:
-        # Kept over a pause: clients go on trusting the same authority.
-        if self._serving is None:
-            self._serving = certificates.make()
-        return self._serving.context()
-
-    def _connect(self) -> http.Connection:
-        return http.Connection(self._dispatcher.serve, self._connections)
-
-    def _refuse(self) -> None:
-        for listener in self._listeners:
-            listener.close()
-        self._listeners.clear()
-        self._connections.abort()
-
     def stop(self) -> None:
-        """Drop all connections and end the thread; a stopped server stays stopped."""
-        if self._thread is None:
-            return
-        assert self._loop is not None
-        self._loop.call_soon_threadsafe(self._stop_loop)
-        self._thread.join()
-        self._thread = None
+        """Drop all connections and end; a stopped server stays stopped."""
+        self._listener.stop()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -177,36 +159,21 @@ class APIServer:
     ) -> None:
         self.stop()
 
-    def _do(self, function: Callable[[], T]) -> T:
-        """Call a function on the loop's thread and return its result."""
-        if self._thread is None:
-            return function()
-        assert self._loop is not None
-        done: concurrent.futures.Future[T] = concurrent.futures.Future()
-
-        def run() -> None:
-            try:
-                done.set_result(function())
-            except BaseException as error:
-                done.set_exception(error)
-
-        self._loop.call_soon_threadsafe(run)
-        return done.result()
-
     @property
     def url(self) -> str:
         """Where HTTP is served."""
-        return f"http://127.0.0.1:{self._ports['http']}"
+        return self._listener.url("http")
 
     @property
     def tls_url(self) -> str:
         """Where HTTPS is served, with a certificate signed by `ca_pem`."""
-        return f"https://127.0.0.1:{self._ports['https']}"
+        return self._listener.url("https")
 
     @property
     def ca_pem(self) -> bytes:
-        assert self._serving is not None, "the server has not been started with TLS"
-        return self._serving.ca_pem
+        """The authority of the HTTPS port's certificate; empty without one."""
+        certificate = self._listener.certificate
+        return certificate.ca_pem if certificate is not None else b""
 
     def add_user(self, token: str, name: str, groups: tuple[str, ...] = ()) -> None:
         """Accept a bearer token as a user; every user is in system:authenticated."""
@@ -228,121 +195,57 @@ class APIServer:
 
     def pause(self) -> None:
         """Go away: drop all connections and refuse new ones until `resume`."""
-        self._do(self._refuse)
+        self._listener.pause()
 
     def resume(self) -> None:
-        """Listen again on the same ports."""
-        assert self._loop is not None
-        asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result()
+        """Come back on the same ports."""
+        self._listener.resume()
+
+    @property
+    def resource_version(self) -> int:
+        """The version of the last change."""
+        return self._store.version
 
     def compact(self) -> None:
         """Forget the history: watches and list pages from before are answered Gone."""
-        self._do(self._store.compact)
+        self._listener.do(self._store.compact)
+
+    def collect_garbage(self) -> int:
+        """Delete what has lost all its owners; empty and end namespaces being deleted.
+
+        Returns: how many objects were deleted or changed.
+        """
+        return self._listener.do(self._collector.collect)
+
+    def _collect_soon(self) -> None:
+        # Not inside the change that may call for it: its listeners have not all been told yet.
+        if self._collecting is None:
+            loop = asyncio.get_running_loop()
+            self._collecting = loop.call_soon(self._collect_now)
+
+    def _collect_now(self) -> None:
+        self._collector.collect()
+        self._collecting = None
 
     @property
     def watches(self) -> int:
         """How many watches are open."""
-        return self._do(lambda: len(self._dispatcher.watches))
+        return self._listener.do(lambda: len(self._dispatcher.watches))
 
     def cut_watches(self) -> int:
         """Drop the connections of all watches; return how many there were."""
+        return self._listener.do(self._cut_watches)
 
-        def cut() -> int:
-            watches = tuple(self._dispatcher.watches)
-            for watch in watches:
-                watch.cut()
-            return len(watches)
-
-        return self._do(cut)
+    def _cut_watches(self) -> int:
+        watches = tuple(self._dispatcher.watches)
+        for watch in watches:
+            watch.cut()
+        return len(watches)
 
     def send_bookmarks(self) -> None:
         """Send a bookmark now on every watch that allows them."""
+        self._listener.do(self._send_bookmarks)
 
-        def send() -> None:
-            for watch in tuple(self._dispatcher.watches):
-                watch.send_bookmark_now()
-
-        self._do(send)
-
-    def request(
-        self,
-        method: str,
-        target: str,
-        body: Any = None,
-        content_type: str = "application/json",
-    ) -> objects.Object:
-        """Do a request as administrator without a socket; it is not in the request log.
-
-        Args:
-            target: path and query.
-            body: JSON value.
-        Returns: the decoded answer.
-        Raises: errors.StatusError: as the answer's Status says.
-        """
-        path, _, query = target.partition("?")
-        request = http.Request(
-            method,
-            urllib.parse.unquote(path),
-            dict(urllib.parse.parse_qsl(query, keep_blank_values=True)),
-            {"content-type": content_type, "user-agent": "devkit"},
-            b"" if body is None else objects.encode(body),
-        )
-        answer = functools.partial(
-            self._dispatcher.respond, request, routes.route(request), calls.ADMIN
-        )
-        return dispatch.decoded(self._do(answer))
-
-    def create(self, obj: objects.Object) -> objects.Object:
-        """Create an object. Raises: errors.StatusError."""
-        return self.request("POST", self._path(obj, named=False), obj)
-
-    def update(self, obj: objects.Object, subresource: str = "") -> objects.Object:
-        """Replace an object or its subresource. Raises: errors.StatusError."""
-        return self.request("PUT", self._path(obj, subresource=subresource), obj)
-
-    def get(self, api_version: str, kind: str, name: str, namespace: str = "") -> objects.Object:
-        """Get an object. Raises: errors.StatusError."""
-        return self.request("GET", self.path(api_version, kind, name, namespace))
-
-    def list_all(self, api_version: str, kind: str, namespace: str = "") -> list[objects.Object]:
-        """List the objects of a kind. Raises: errors.StatusError."""
-        found = self.request("GET", self.path(api_version, kind, "", namespace))
-        items: list[objects.Object] = found["items"]
-        return items
-
-    def delete(
-        self,
-        api_version: str,
-        kind: str,
-        name: str,
-        namespace: str = "",
-        options: objects.Object | None = None,
-    ) -> objects.Object:
-        """Delete an object. Raises: errors.StatusError."""
-        return self.request("DELETE", self.path(api_version, kind, name, namespace), options)
-
-    def finish_pod_deletion(self, name: str, namespace: str = "default") -> objects.Object:
-        """Delete a pod for good, as kubelet does when its containers have ended."""
-        return self.delete("v1", "Pod", name, namespace, {"gracePeriodSeconds": 0})
-
-    def path(self, api_version: str, kind: str, name: str = "", namespace: str = "") -> str:
-        """Return the path of an object or of a kind's collection.
-
-        Raises: LookupError: the kind is not served.
-        """
-        resource = self._kinds.table.of_kind(api_version, kind)
-        if resource is None:
-            raise LookupError(f"{api_version} {kind} is not served")
-        root = f"/apis/{api_version}" if resource.group else f"/api/{api_version}"
-        if resource.namespaced and namespace:
-            root += f"/namespaces/{namespace}"
-        return f"{root}/{resource.plural}" + (f"/{name}" if name else "")
-
-    def _path(self, obj: objects.Object, *, named: bool = True, subresource: str = "") -> str:
-        resource = self._kinds.table.of_kind(obj["apiVersion"], obj["kind"])
-        namespace = objects.namespace_of(obj)
-        if resource is not None and resource.namespaced:
-            namespace = namespace or "default"
-        name = objects.name_of(obj) if named else ""
-        path = self.path(obj["apiVersion"], obj["kind"], name, namespace)
-        return f"{path}/{subresource}" if subresource else path
+    def _send_bookmarks(self) -> None:
+        for watch in tuple(self._dispatcher.watches):
+            watch.send_bookmark_now()

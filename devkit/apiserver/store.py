@@ -65,6 +65,8 @@ class Store:
         self._objects: dict[str, dict[Key, Entry]] = {}
         self._listeners: dict[str, list[Listener]] = {}
         self._by_uid: dict[str, tuple[str, Key]] = {}
+        # Called after every change of any storage.
+        self.on_change: Callable[[], None] = lambda: None
 
     def get(self, storage: str, namespace: str, name: str) -> Entry | None:
         return self._objects.get(storage, {}).get((namespace, name))
@@ -73,6 +75,10 @@ class Store:
         """Return the object that has this uid now."""
         place = self._by_uid.get(uid)
         return self._objects[place[0]][place[1]] if place else None
+
+    def all_of(self, storage: str) -> list[objects.Object]:
+        """Return all objects of a storage as they are now, in no order."""
+        return [entry.obj for entry in self._objects.get(storage, {}).values()]
 
     def storages(self) -> list[str]:
         return list(self._objects)
@@ -108,6 +114,7 @@ class Store:
             self.compacted = self._history.popleft().version
         for listener in tuple(self._listeners.get(change.storage, ())):
             listener(change)
+        self.on_change()
 
     def entries(self, storage: str, namespace: str = "", at: int | None = None) -> list[Entry]:
         """List a storage in key order.

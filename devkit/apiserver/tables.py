@@ -270,7 +270,7 @@ def custom_columns(definitions: list[objects.Object]) -> list[Column]:
     A CRD without any shows the age.
     """
     if not definitions:
-        return [NAME, AGE]
+        return [NAME, Column("Age", _created, "date", description=AGE.description)]
 
     def column(definition: objects.Object) -> Column:
         path, kind = str(definition["jsonPath"]).lstrip("."), definition["type"]

@@ -161,6 +161,8 @@ def render_list(
         kind, api_version = f"{METADATA}List", form.api_version
     else:
         kind, api_version = resource.kind_of_list, resource.api_version
+    if resource.custom and form.kind == OBJECT:
+        list_metadata = {"continue": "", **list_metadata}
     head = objects.encode({"kind": kind, "apiVersion": api_version, "metadata": list_metadata})
     items = b",".join(render_item(entry, resource, form) for entry in entries)
     return b'%b,"items":[%b]}' % (head[:-1], items)

@@ -28,6 +28,13 @@ APPLY = "application/apply-patch+yaml"
 _IMMUTABLE = "field is immutable"
 
 
+def types_of_patch(*, custom: bool) -> tuple[str, ...]:
+    """Return the media types of patches that a resource takes."""
+    if custom:
+        return (JSON_PATCH, MERGE, APPLY)
+    return (JSON_PATCH, MERGE, STRATEGIC, APPLY)
+
+
 class Writer:
     """Puts objects into the store by the API server's rules.
 
@@ -64,6 +71,11 @@ class Writer:
             raise errors.StatusError(
                 500, "", "resourceVersion should not be set on objects to be created"
             )
+        if call.resource.status_apart and not call.strategy.takes_status_at_creation:
+            obj.pop("status", None)
+        if not applied:
+            meta.pop("managedFields", None)
+            managed.track({}, obj, _manager(call, managed.UPDATE), call.strategy.shape)
         metadata.fill_new(obj)
         self._admit_namespace(call, meta)
         call.strategy.prepare_create(obj)
@@ -72,9 +84,6 @@ class Writer:
         self._check(call, obj, call.strategy.validate(obj))
         if self._store.get(call.resource.storage_key, *objects.key_of(obj)) is not None:
             raise errors.already_exists(call.resource.plural, call.resource.group, meta["name"])
-        if not applied:
-            meta.pop("managedFields", None)
-            managed.track({}, obj, _manager(call, managed.UPDATE), call.strategy.shape)
         if call.dry_run:
             return objects.arranged(obj)
         return self._store.put(call.resource.storage_key, objects.arranged(obj)).obj
@@ -101,14 +110,11 @@ class Writer:
             return self._insert(call, obj), True
         call.strategy.complete(obj)
         if not meta.get("resourceVersion") and not call.resource.overwrites:
-            raise call.invalid(
-                call.route.name,
-                [
-                    errors.invalid_value(
-                        "metadata.resourceVersion", 0, "must be specified for an update"
-                    )
-                ],
+            wrong = errors.invalid_value(
+                "metadata.resourceVersion", 0, "must be specified for an update"
             )
+            resource = call.resource
+            raise errors.invalid(resource.plural, resource.group, call.route.name, [wrong])
         return self._replace(call, obj, old), False
 
     def patch(self, call: calls.Call, body: Any, media: str) -> tuple[objects.Object, bool]:
@@ -131,7 +137,7 @@ class Writer:
         elif media == STRATEGIC and not call.resource.custom:
             after = strategic.apply(before, body, call.strategy.shape)
         else:
-            raise errors.unsupported_media_type(self.patch_types(call))
+            raise errors.unsupported_media_type(types_of_patch(custom=call.resource.custom))
         if not isinstance(after, dict):
             raise errors.bad_request("the patched object is no JSON object")
         obj = self._incoming(call, objects.copy(after))
@@ -168,11 +174,6 @@ class Writer:
         if old is None:
             return self._insert(call, obj, applied=True), True
         return self._replace(call, obj, old, applied=True), False
-
-    def patch_types(self, call: calls.Call) -> tuple[str, ...]:
-        if call.resource.custom:
-            return (JSON_PATCH, MERGE, APPLY)
-        return (JSON_PATCH, MERGE, STRATEGIC, APPLY)
 
     def _incoming(self, call: calls.Call, body: Any) -> objects.Object:
         """Turn a body into a clean object in its storage version."""
@@ -262,6 +263,8 @@ class Writer:
         obj = self._confined(call, obj, old.obj)
         meta = obj["metadata"]
         metadata.carry_over(obj, old.obj)
+        if not applied:
+            managed.track(old.obj, obj, _manager(call, managed.UPDATE), call.strategy.shape)
         if not call.route.subresource:
             call.strategy.prepare_update(obj, old.obj)
         if call.resource.counts_generation and _spec_differs(call, obj, old.obj):
@@ -269,8 +272,6 @@ class Writer:
         causes = metadata.validate_update(meta, before) + call.strategy.validate(obj)
         self._check(call, obj, causes + call.strategy.validate_update(obj, old.obj))
         meta["resourceVersion"] = before["resourceVersion"]
-        if not applied:
-            managed.track(old.obj, obj, _manager(call, managed.UPDATE), call.strategy.shape)
         if obj == old.obj:
             return old.obj
         if call.dry_run:

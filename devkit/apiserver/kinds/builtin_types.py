@@ -48,11 +48,28 @@ def of_kind(api_version: str, kind: str) -> schema.Schema:
     return types[kinds[f"{api_version}/{kind}"]]
 
 
+def unfolded(api_version: str, kind: str) -> dict[str, Any]:
+    """Return a kind's schema without shared parts; a type inside itself becomes a plain object."""
+
+    def walk(node: Any, above: tuple[int, ...]) -> Any:
+        if isinstance(node, list):
+            return list(node)
+        if not isinstance(node, dict):
+            return node
+        if id(node) in above:
+            return {"type": "object"}
+        return {key: walk(item, (*above, id(node))) for key, item in node.items()}
+
+    found: dict[str, Any] = walk(of_kind(api_version, kind), ())
+    return found
+
+
 def of_type(name: str) -> schema.Schema:
     """Return the schema of a type by its short name, e.g. `core.v1.PodSpec`."""
     return _load()[1][name]
 
 
+@functools.cache
 def version() -> str:
     """Return the version of the server that the file was read from."""
     found: str = json.loads(FILE.read_text())["version"]

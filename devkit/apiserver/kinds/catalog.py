@@ -1,11 +1,13 @@
 """Everything the server knows of the resources it serves: table, rules, columns, schemas."""
 
 from devkit.apiserver import crds, objects, resources, store, tables
-from devkit.apiserver.kinds import builtin_types, definition, pod, secret, strategy
+from devkit.apiserver.kinds import builtin_types, definition, namespace, pod, secret, strategy
 
 CRD_STORAGE = "customresourcedefinitions.apiextensions.k8s.io"
 _STRATEGIES: dict[str, type[strategy.Strategy]] = {
     "pods": pod.Pod,
+    "namespaces": namespace.Namespace,
+    "nodes": namespace.Node,
     "secrets": secret.Secret,
     "configmaps": secret.ConfigMap,
     CRD_STORAGE: definition.CustomResourceDefinition,

@@ -11,7 +11,6 @@ class CustomResourceDefinition(strategy.Strategy):
     """apiextensions.k8s.io/v1 CustomResourceDefinition."""
 
     def prepare_create(self, obj: objects.Object) -> None:
-        obj.pop("status", None)
         if isinstance(obj["spec"].get("versions"), list):
             obj["status"] = _status(obj["spec"], [])
 

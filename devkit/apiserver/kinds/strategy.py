@@ -28,6 +28,8 @@ class Strategy:
     """
 
     name_rule: metadata.NameRule = staticmethod(metadata.subdomain)
+    # A status is otherwise written through its subresource only.
+    takes_status_at_creation = False
 
     def __init__(self, kind: str, shape: schema.Schema) -> None:
         self.kind = kind

@@ -1,0 +1,125 @@
+"""The thread, its loop and the sockets on which the server is reached."""
+
+import asyncio
+import concurrent.futures
+import socket
+import ssl
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+from devkit.apiserver import certificates, http
+
+_BACKLOG = 1024
+T = TypeVar("T")
+
+
+class Listener:
+    """Serves HTTP, and HTTPS if wanted, on loopback from a thread of its own.
+
+    Everything the server knows is touched on this thread only, so nothing in it takes locks.
+
+    Args:
+        serve: answers exchanges.
+        port: for HTTP; 0 lets the system choose.
+        tls_port: for HTTPS, likewise; None for none.
+    """
+
+    def __init__(self, serve: http.Serve, port: int, tls_port: int | None) -> None:
+        self._serve = serve
+        self._ports = {"http": port} if tls_port is None else {"http": port, "https": tls_port}
+        # Kept over a pause: clients go on trusting the same authority.
+        self.certificate = certificates.make() if tls_port is not None else None
+        self._connections = http.Connections()
+        self._sockets: list[asyncio.Server] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._stopped = asyncio.Event()
+
+    def url(self, scheme: str) -> str:
+        """Return where `http` or `https` is served; the port is known once it listens."""
+        return f"{scheme}://127.0.0.1:{self._ports[scheme]}"
+
+    def start(self) -> None:
+        """Listen and serve. Raises: OSError: a port is taken."""
+        ready: concurrent.futures.Future[None] = concurrent.futures.Future()
+        self._thread = threading.Thread(
+            target=asyncio.run, args=(self._run(ready),), name="devkit-apiserver", daemon=True
+        )
+        self._thread.start()
+        try:
+            ready.result()
+        except OSError:
+            self._thread.join()
+            self._thread = None
+            raise
+
+    async def _run(self, ready: concurrent.futures.Future[None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        try:
+            await self._listen()
+        except OSError as error:
+            self._refuse()
+            ready.set_exception(error)
+            return
+        ready.set_result(None)
+        await self._stopped.wait()
+        self._refuse()
+        await self._connections.closed()
+
+    async def _listen(self) -> None:
+        assert self._loop is not None
+        for scheme, port in self._ports.items():
+            listening = socket.create_server(("127.0.0.1", port), backlog=_BACKLOG)
+            self._ports[scheme] = listening.getsockname()[1]
+            context: ssl.SSLContext | None = None
+            if scheme == "https" and self.certificate is not None:
+                context = self.certificate.context()
+            self._sockets.append(
+                await self._loop.create_server(
+                    lambda: http.Connection(self._serve, self._connections),
+                    sock=listening,
+                    backlog=_BACKLOG,
+                    ssl=context,
+                )
+            )
+
+    def _refuse(self) -> None:
+        for listening in self._sockets:
+            listening.close()
+        self._sockets.clear()
+        self._connections.abort()
+
+    def stop(self) -> None:
+        """Drop all connections and end the thread; a stopped listener stays stopped."""
+        if self._thread is None:
+            return
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self._stopped.set)
+        self._thread.join()
+        self._thread = None
+
+    def pause(self) -> None:
+        """Drop all connections and refuse new ones until `resume`."""
+        self.do(self._refuse)
+
+    def resume(self) -> None:
+        """Listen again on the same ports."""
+        assert self._loop is not None
+        asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result()
+
+    def do(self, function: Callable[[], T]) -> T:
+        """Call a function on the thread, or here while there is none, and return its result."""
+        if self._thread is None:
+            return function()
+        assert self._loop is not None
+        done: concurrent.futures.Future[T] = concurrent.futures.Future()
+
+        def run() -> None:
+            try:
+                done.set_result(function())
+            except BaseException as error:
+                done.set_exception(error)
+
+        self._loop.call_soon_threadsafe(run)
+        return done.result()
