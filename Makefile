@@ -23,6 +23,8 @@ $(STAMP): requirements/dev.lock pyproject.toml
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@# Where Python is told to write no bytecode, each start would compile everything anew.
+	$(BIN)/python -m compileall -q csi_spec secrets_store provider_kms devkit
 	@touch $@
 
 setup: $(STAMP) ## install everything into .venv
