@@ -5,6 +5,7 @@ extra=logs.pairs(volume=…, pod=…))``. Verbosity follows klog: 0 shows INFO a
 shows requests (DEBUG). All goes to stderr, as upstream's does.
 """
 
+import contextlib
 import datetime
 import json
 import logging
@@ -12,7 +13,7 @@ import os
 import sys
 import threading
 import traceback
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TextIO, TypeVar
 
 from secrets_store import errors
 
@@ -57,7 +58,7 @@ def pairs(**facts: object) -> dict[str, dict[str, object]]:
 
 def setup(*, verbosity: int, as_json: bool) -> None:
     """Send all logs to stderr; call once at start."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Handler(sys.stderr)
     handler.setFormatter(JsonFormatter() if as_json else KlogFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
@@ -72,7 +73,10 @@ def _facts(record: logging.LogRecord) -> dict[str, object]:
     error = record.exc_info[1] if record.exc_info else None
     if error is not None:
         # Only our own sentences and the operating system's are known to hold no secret.
-        told = isinstance(error, errors.DriverError | OSError)
+        # Libraries raise OSError with words of their own; only the system's come with a number.
+        told = isinstance(error, errors.DriverError) or (
+            isinstance(error, OSError) and error.errno is not None
+        )
         facts["err"] = str(error) if told else type(error).__name__
     stack = _stack(record)
     if stack:
@@ -90,6 +94,29 @@ def _stack(record: logging.LogRecord) -> str:
     return " < ".join(
         f"{os.path.basename(f.filename)}:{f.lineno} {f.name}" for f in reversed(frames)
     )
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    """Writes lines, and of a record that cannot be rendered its place alone.
+
+    The library's own way out prints the record's arguments and the exception's text.
+    """
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        kind = sys.exc_info()[0]
+        told = logging.LogRecord(
+            record.name,
+            ERROR,
+            record.pathname,
+            record.lineno,
+            "log record not rendered",
+            None,
+            None,
+        )
+        told.__dict__ |= pairs(reason=kind.__name__ if kind else None)
+        # If stderr itself is gone, there is nobody to tell.
+        with contextlib.suppress(OSError, ValueError):
+            self.stream.write(self.format(told) + self.terminator)
 
 
 class KlogFormatter(logging.Formatter):
