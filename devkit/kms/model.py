@@ -10,6 +10,7 @@ Source: kms-http-api §2.1 (names), §2.4 (trimming), §2.5 (versions), §2.6 (i
 
 import dataclasses
 import datetime
+import functools
 import re
 import threading
 import time
@@ -17,7 +18,7 @@ import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from devkit.kms import identities
+from devkit.kms import behaviour, identities
 
 Clock = Callable[[], float]
 
@@ -117,35 +118,6 @@ class ProjectSpec:
     environments: dict[str, dict[str, FolderSpec]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """Requests a minute and client address, per bucket and in all; as the fork has them."""
-
-    read: int = 60
-    write: int = 200
-    secrets: int = 40
-    all: int = 600
-
-    def of(self, bucket: str) -> int:
-        """Return the limit of a bucket."""
-        return {"read": self.read, "write": self.write, "secrets": self.secrets}[bucket]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """How the server behaves as a whole.
-
-    Args:
-        delay_s: added to every answer.
-        limits: None switches the rate limiter off.
-        maintenance: everything but GET answers 500.
-    """
-
-    delay_s: float = 0.0
-    limits: Limits | None = None
-    maintenance: bool = False
-
-
 class World:
     """Everything the KMS knows apart from tokens.
 
@@ -158,7 +130,7 @@ class World:
         self.clock = clock
         self.projects: dict[str, Project] = {}
         self.identities: dict[str, identities.Identity] = {}
-        self.settings = Settings()
+        self.settings = behaviour.Settings()
 
     def change_settings(self, **changes: object) -> None:
         """Replace some of the settings."""
@@ -248,7 +220,7 @@ class World:
         self,
         projects: Iterable[ProjectSpec],
         known: Iterable[identities.Identity],
-        settings: Settings | None = None,
+        settings: behaviour.Settings | None = None,
     ) -> None:
         """Make the world what a seed says; what did not change keeps its id and version.
 
@@ -265,7 +237,7 @@ class World:
                 )
                 self._apply_project(project, spec)
             self.identities = {identity.id: identity for identity in known}
-            self.settings = settings or Settings()
+            self.settings = settings or behaviour.Settings()
 
     def _apply_project(self, project: Project, spec: ProjectSpec) -> None:
         for gone in project.environments.keys() - spec.environments.keys():
@@ -342,6 +314,7 @@ def trim_value(value: str) -> str:
     return trimmed + "\n" if value.endswith("\n") else trimmed
 
 
+@functools.lru_cache(maxsize=1024)
 def iso_time(at: float) -> str:
     """Write a time as the API does: UTC, milliseconds, `Z`."""
     moment = datetime.datetime.fromtimestamp(at, datetime.UTC)

@@ -50,35 +50,31 @@ class Route:
     bucket: str | None
     protected: bool
 
-    def match(self, method: str, segments: list[str]) -> dict[str, str] | None:
-        """Return the path's parameters, decoded, or None if the route is another."""
-        own_method, _, template = self.name.partition(" ")
-        parts = template.split("/")
-        # The framework answers HEAD on every GET route.
-        if ("GET" if method == "HEAD" else method) != own_method or len(parts) != len(segments):
-            return None
-        found = {}
-        for part, segment in zip(parts, segments, strict=True):
-            if part.startswith("{") and segment:
-                found[part[1:-1]] = urllib.parse.unquote(segment, errors="strict")
-            elif part != segment:
-                return None
-        return found
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """Method, template up to its parameter, and number of segments."""
+        method, _, template = self.name.partition(" ")
+        return method, template.partition("{")[0], template.count("/")
 
 
 def find(request: messages.Request) -> tuple[Route, dict[str, str]]:
-    """Find a request's route and path parameters.
+    """Find a request's route and path parameters, which are percent-decoded.
 
     Raises:
         errors.RouteMissing: there is none.
         UnicodeDecodeError: the path's percent-encoding is no UTF-8.
     """
-    segments = request.path.split("/")
-    for route in ROUTES:
-        found = route.match(request.method, segments)
-        if found is not None:
-            return route, found
-    raise errors.RouteMissing(request.method, request.target)
+    path = request.path
+    # The framework answers HEAD on every GET route.
+    method = "GET" if request.method == "HEAD" else request.method
+    route = _BY_KEY.get((method, path, path.count("/")))
+    if route is not None:
+        return route, {}
+    folder, _, last = path.rpartition("/")
+    route = _BY_KEY.get((method, folder + "/", path.count("/")))
+    if route is None:
+        raise errors.RouteMissing(request.method, request.target)
+    return route, {"secretName": urllib.parse.unquote(last, errors="strict")}
 
 
 async def _status(context: Context, _: Call) -> errors.JSON:
@@ -217,3 +213,5 @@ ROUTES = (
     Route("GET /api/v4/secrets", _list_v4, "secrets", True),
     Route("GET /api/v4/secrets/{secretName}", _single_v4, "secrets", True),
 )
+
+_BY_KEY = {route.key: route for route in ROUTES}

@@ -3,6 +3,7 @@
 Source: kms-http-api §2.1 to §2.3 (parameters, strict booleans, coerced version), §2.10 (422).
 """
 
+import collections
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -78,13 +79,14 @@ def query(given: Query, parsers: Mapping[str, Parser], required: Sequence[str] =
     """
     issues: list[errors.JSON] = []
     parsed: errors.JSON = {}
+    values = dict(given)
+    counts = collections.Counter(name for name, _ in given)
     for name, parse in parsers.items():
-        values = [value for each, value in given if each == name]
         try:
-            if len(values) > 1:
+            if counts[name] > 1:
                 raise Invalid("invalid_type", "Expected one value, received several")
-            if values:
-                parsed[name] = parse(values[0])
+            if name in values:
+                parsed[name] = parse(values[name])
             elif name in required:
                 raise Invalid("invalid_type", "Required")
         except Invalid as e:

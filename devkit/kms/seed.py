@@ -64,7 +64,15 @@ a number. What is wrong is told with its line and its YAML path. See `docnode` f
 import pathlib
 from dataclasses import dataclass, field
 
-from devkit.kms import docnode, faults, identities, model, seed_behaviour, seed_identities
+from devkit.kms import (
+    behaviour,
+    docnode,
+    faults,
+    identities,
+    model,
+    seed_behaviour,
+    seed_identities,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +81,7 @@ class Seed:
 
     projects: tuple[model.ProjectSpec, ...] = ()
     known: tuple[identities.Identity, ...] = ()
-    settings: model.Settings = field(default_factory=model.Settings)
+    settings: behaviour.Settings = field(default_factory=behaviour.Settings)
     planned: tuple[faults.Planned, ...] = ()
 
     def apply(self, world: model.World, target: faults.Faults | None = None) -> None:

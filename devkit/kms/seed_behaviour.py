@@ -1,11 +1,11 @@
 """Settings and faults of a seed file; the form is described in `seed`."""
 
-from devkit.kms import docnode, faults, model, routes
+from devkit.kms import behaviour, docnode, faults, routes
 
 _KINDS = ("status", "retryAfter", "html", "redirect", "reset", "delayMs", "truncateAfterBytes")
 
 
-def settings(node: docnode.Node) -> model.Settings:
+def settings(node: docnode.Node) -> behaviour.Settings:
     """Parse the settings.
 
     Raises: docnode.Invalid: with line and YAML path.
@@ -15,8 +15,8 @@ def settings(node: docnode.Node) -> model.Settings:
     if "rateLimits" in fields:
         names = ("read", "write", "secrets", "all")
         given = fields["rateLimits"].fields(*names)
-        limits = model.Limits(**{name: each.integer(0) for name, each in given.items()})
-    return model.Settings(
+        limits = behaviour.Limits(**{name: each.integer(0) for name, each in given.items()})
+    return behaviour.Settings(
         delay_s=fields["delayMs"].number() / 1000 if "delayMs" in fields else 0.0,
         maintenance="maintenance" in fields and fields["maintenance"].boolean(),
         limits=limits,

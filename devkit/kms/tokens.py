@@ -115,7 +115,7 @@ class Tokens:
 
     def _answer(self, row: Row) -> errors.JSON:
         now = int(self._world.clock())
-        claims: jwt.Claims = {
+        claims: dict[str, object] = {
             "identityId": row.identity,
             "identityAccessTokenId": row.id,
             "authTokenType": _KIND,

@@ -1,13 +1,13 @@
 import pytest
 
-from devkit.kms import model
+from devkit.kms import behaviour
 
 NAMES = ("x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset")
 
 
 @pytest.fixture
 def limited(client, world):
-    world.change_settings(limits=model.Limits(secrets=2, write=3, all=100))
+    world.change_settings(limits=behaviour.Limits(secrets=2, write=3, all=100))
     return client
 
 
@@ -73,7 +73,7 @@ def test_a_bad_token_comes_before_the_limit(limited):
 
 
 def test_all_buckets_together(client, world):
-    world.change_settings(limits=model.Limits(all=2))
+    world.change_settings(limits=behaviour.Limits(all=2))
     bearer = client.bearer()
     assert client.read(bearer=bearer).status == 200
     answer = client.read(bearer=bearer)
@@ -89,9 +89,3 @@ def test_each_address_has_its_own_count(limited):
     limited.pool.clear()
     limited.pool.connection_pool_kw["source_address"] = ("127.0.0.2", 0)
     assert limited.read(bearer=bearer).status == 200
-
-
-def test_the_forks_numbers():
-    limits = model.Limits()
-    assert [limits.of(each) for each in ("read", "write", "secrets")] == [60, 200, 40]
-    assert limits.all == 600

@@ -24,7 +24,7 @@ def request(target):
     ],
 )
 def test_request(target, path, query):
-    assert (request(target).path, request(target).query) == (path, query)
+    assert (request(target).path, list(request(target).query)) == (path, query)
 
 
 def test_json_response():

@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from devkit.kms import identities, model
+from devkit.kms import behaviour, identities, model
 
 
 class Clock:
@@ -202,7 +202,7 @@ class TestApply:
         world.apply(
             [project(prod={"/": folder([link])})],
             [identities.Identity(id="I")],
-            model.Settings(delay_s=1.0),
+            behaviour.Settings(delay_s=1.0),
         )
         assert world.folder("P", "prod", "/").imports == (link,)
         assert list(world.identities) == ["I"]
@@ -210,4 +210,4 @@ class TestApply:
         world.apply([project(prod={"/": folder()})], [])
         assert world.folder("P", "prod", "/").imports == ()
         assert world.identities == {}
-        assert world.settings == model.Settings()
+        assert world.settings == behaviour.Settings()

@@ -1,6 +1,6 @@
 import pytest
 
-from devkit.kms import docnode, faults, model, seed_behaviour
+from devkit.kms import behaviour, docnode, faults, seed_behaviour
 
 
 def settings(text):
@@ -12,12 +12,12 @@ def fault(text):
 
 
 def test_settings():
-    assert settings("{}") == model.Settings()
+    assert settings("{}") == behaviour.Settings()
     text = "{delayMs: 1.5, maintenance: true, rateLimits: {secrets: 3}}"
-    assert settings(text) == model.Settings(
-        delay_s=0.0015, maintenance=True, limits=model.Limits(secrets=3)
+    assert settings(text) == behaviour.Settings(
+        delay_s=0.0015, maintenance=True, limits=behaviour.Limits(secrets=3)
     )
-    assert settings("rateLimits:").limits == model.Limits()
+    assert settings("rateLimits:").limits == behaviour.Limits()
 
 
 @pytest.mark.parametrize(
