@@ -6,12 +6,15 @@ no flag ends the parsing. Source: Go package flag. docs/decisions tells why no l
 """
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 
 from secrets_store.model import duration
 
 Value = str | bool | int | float
 
+_INTEGER = re.compile(r"[+-]?[0-9A-Za-z_]+")
+_OCTAL = re.compile(r"[+-]?0[0-9_]+")
 _TRUE, _FALSE = ("1", "t", "T", "true", "TRUE", "True"), ("0", "f", "F", "false", "FALSE", "False")
 
 
@@ -120,7 +123,11 @@ def _boolean(text: str) -> bool:
 
 
 def _integer(text: str) -> int:
-    """Read decimal, 0x, 0o, 0b and, as Go does, a leading 0 as octal."""
-    digits = text.lstrip("+-")
-    octal = len(digits) > 1 and digits[0] == "0" and digits.isdecimal()
-    return int(text, 8 if octal else 0)
+    """Read decimal, 0x, 0o, 0b and, as Go does, a leading 0 as octal; 64 bits."""
+    if not _INTEGER.fullmatch(text):
+        # Python's int takes blanks around it and the digits of every script.
+        raise ValueError(text)
+    number = int(text, 8 if _OCTAL.fullmatch(text) else 0)
+    if not -(2**63) <= number < 2**63:
+        raise ValueError(text)
+    return number
