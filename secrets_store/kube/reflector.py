@@ -122,6 +122,7 @@ class Reflector(Generic[T]):
         self._lock = threading.Lock()
         self._open: stream.Watch | None = None
         self._resource = paths.resource(path)
+        self._thread: threading.Thread | None = None
         # The rest belongs to the thread.
         self._verb = "list"
         self._version = ""
@@ -155,7 +156,8 @@ class Reflector(Generic[T]):
             self._stopping.set()
             if self._open is not None:
                 self._open.close()
-        self._thread.join(JOIN_S)
+        if self._thread is not None:
+            self._thread.join(JOIN_S)
 
     def _main(self) -> None:
         failure: Exception | None = None

@@ -389,7 +389,12 @@ def test_closed_loop_ends_the_thread(server: Any, api: Any, behaviours: Any) -> 
     )
     one.start(loop)
     assert asked.wait(3)
+    (thread,) = (found for found in threading.enumerate() if found.name == "watch pods")
     loop.close()
     go_on.set()
-    one._thread.join(3)
-    assert not one._thread.is_alive()
+    thread.join(3)
+    assert not thread.is_alive()
+
+
+def test_stop_of_what_was_never_started(api: Any) -> None:
+    reflector.Reflector(api, paths.pods(), project=name, on_event=lambda event: None).stop()
