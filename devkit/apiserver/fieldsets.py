@@ -83,6 +83,21 @@ class Comparison:
 _ABSENT = object()
 
 
+def zero(shape: schema.Schema) -> objects.Object:
+    """Return the empty object of a kind: the parts that are always there, be they empty.
+
+    A new object is compared with it, so that nobody owns such a part as a whole.
+    """
+    found: objects.Object = {}
+    required = shape.get("required") or ()
+    for name, field_shape in (shape.get("properties") or _EMPTY).items():
+        if field_shape.get("default") == {}:
+            found[name] = zero(field_shape)
+        elif field_shape.get("type") == "array" and name in required:
+            found[name] = []
+    return found
+
+
 def compare(old: Any, new: Any, shape: schema.Schema) -> Comparison:
     """Return the differences between two objects of one kind."""
     found = Comparison()

@@ -72,6 +72,8 @@ class Authenticator:
             self._check_bound("pods", claims.namespace, claims.pod, claims.pod_uid)
             extra["authentication.kubernetes.io/pod-name"] = [claims.pod]
             extra["authentication.kubernetes.io/pod-uid"] = [claims.pod_uid]
+        if claims.node:
+            extra["authentication.kubernetes.io/node-name"] = [claims.node]
         return service_account(claims.namespace, claims.account, claims.account_uid, extra), common
 
     def _check_bound(self, storage: str, namespace: str, name: str, uid: str) -> None:

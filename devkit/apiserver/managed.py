@@ -107,7 +107,7 @@ def _handed_over(
     manager: Manager,
 ) -> tuple[Owners, fieldsets.Comparison]:
     """Take from all others in `owners` what a write changes; return what each has lost to it."""
-    difference = fieldsets.compare(_bare(old), _bare(new), shape)
+    difference = fieldsets.compare(_bare(old) or fieldsets.zero(shape), _bare(new), shape)
     lost: Owners = {}
     for other, paths in owners.items():
         if other == manager:

@@ -3,6 +3,7 @@
 Source: apiserver `registry/generic/registry.Store.Delete`, `rest.BeforeDelete`.
 """
 
+import dataclasses
 import datetime
 from dataclasses import dataclass
 from typing import Any
@@ -83,11 +84,13 @@ class Remover:
         if entry is None:
             raise call.not_found()
         self._check_preconditions(call, entry.obj, options)
+        if not options.propagation and call.strategy.default_propagation:
+            options = dataclasses.replace(options, propagation=call.strategy.default_propagation)
         lingering = self.begin(call.resource.storage_key, entry, options)
         if lingering is not None:
             return lingering
-        if call.resource.plural in ("pods", "namespaces"):
-            return entry.obj
+        if call.resource.plural == "pods":
+            return _last_state(entry.obj)
         details: objects.Object = {"name": call.route.name}
         if call.resource.group:
             details["group"] = call.resource.group
@@ -169,6 +172,17 @@ class Remover:
             meta["finalizers"] = held
         else:
             meta.pop("finalizers", None)
+
+
+def _last_state(pod_gone: objects.Object) -> objects.Object:
+    """Return a pod that went at once as its deletion tells it, marked as being deleted."""
+    last = objects.copy(pod_gone)
+    meta = last["metadata"]
+    if "deletionTimestamp" not in meta:
+        meta["generation"] += 1
+    meta["deletionTimestamp"] = objects.timestamp()
+    meta["deletionGracePeriodSeconds"] = 0
+    return last
 
 
 def _has_finalizer(namespace: objects.Object) -> bool:

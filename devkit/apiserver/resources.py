@@ -93,6 +93,7 @@ BUILT_IN: tuple[Resource, ...] = (
         short_names=("po",),
         categories=("all",),
         subresources=("status", "eviction", "binding"),
+        counts_generation=True,
         status_apart=True,
     ),
     Resource("", "v1", "secrets", "Secret"),

@@ -118,7 +118,7 @@ class Reviews:
 def _decoded(call: calls.Call, body: Any) -> objects.Object:
     obj = objects.copy(calls.decode_object(call, body))
     call.strategy.decode(obj)
-    obj["metadata"] = {"creationTimestamp": None, **obj.get("metadata", {})}
+    obj["metadata"] = {"creationTimestamp": objects.timestamp(), **obj.get("metadata", {})}
     return obj
 
 

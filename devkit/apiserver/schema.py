@@ -11,6 +11,8 @@ from devkit.apiserver import errors, objects
 
 Schema = dict[str, Any]
 _PRESERVE = "x-kubernetes-preserve-unknown-fields"
+# Which fields of a built-in type are always there; added when its file is read.
+ALWAYS = "x-devkit-always"
 INT_OR_STRING = "x-kubernetes-int-or-string"
 _EMBEDDED = "x-kubernetes-embedded-resource"
 _TYPE_META = ("apiVersion", "kind", "metadata")

@@ -39,16 +39,14 @@ class Subresources:
         if causes:
             raise errors.invalid("TokenRequest", "authentication.k8s.io", "", causes)
         pod = self._bound_pod(account, spec.get("boundObjectRef"))
-        node = None
-        if pod is not None and (node_name := (pod.get("spec") or {}).get("nodeName")):
-            node = self._store.get("nodes", "", node_name)
         token, expires_s = self._issuer.issue(
-            account, audiences, lifetime_s, pod, node.obj if node else None
+            account, audiences, lifetime_s, pod, self._node_of(pod)
         )
         ends = datetime.datetime.fromtimestamp(expires_s, datetime.UTC)
         request["metadata"] = {
             "name": objects.name_of(account),
             "namespace": objects.namespace_of(account),
+            "uid": objects.uid_of(account),
             "creationTimestamp": objects.timestamp(),
         }
         request["spec"] = {
@@ -58,6 +56,13 @@ class Subresources:
         }
         request["status"] = {"token": token, "expirationTimestamp": objects.timestamp(ends)}
         return 201, request
+
+    def _node_of(self, pod: objects.Object | None) -> dict[str, str]:
+        name = ((pod or {}).get("spec") or {}).get("nodeName")
+        if not name:
+            return {}
+        entry = self._store.get("nodes", "", name)
+        return {"name": name} | ({"uid": objects.uid_of(entry.obj)} if entry else {})
 
     def _bound_pod(
         self, account: objects.Object, reference: objects.Object | None
@@ -74,6 +79,12 @@ class Subresources:
         entry = self._store.get("pods", namespace, name)
         if entry is None:
             raise errors.not_found("pods", "", name)
+        user = (entry.obj.get("spec") or {}).get("serviceAccountName") or "default"
+        if user != objects.name_of(account):
+            raise errors.bad_request(
+                f'cannot bind token for serviceaccount "{objects.name_of(account)}" to pod running '
+                f'with different serviceaccount "{user}"'
+            )
         uid = reference.get("uid")
         if uid and uid != objects.uid_of(entry.obj):
             raise errors.conflict(
@@ -82,12 +93,6 @@ class Subresources:
                 name,
                 f"the UID in the bound object reference ({uid}) does not match the UID in record. "
                 "The object might have been deleted and then recreated",
-            )
-        user = (entry.obj.get("spec") or {}).get("serviceAccountName") or "default"
-        if user != objects.name_of(account):
-            raise errors.bad_request(
-                f'cannot bind token for serviceaccount "{objects.name_of(account)}" to pod running '
-                f'with different serviceaccount "{user}"'
             )
         return entry.obj
 

@@ -52,15 +52,25 @@ def age(text: Any, now: datetime.datetime | None = None) -> str:
     seconds = int((now - objects.parse_timestamp(text)).total_seconds())
     if seconds < 120:
         return f"{max(seconds, 0)}s"
-    minutes = seconds // 60
+    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
+    years = days // 365
     if minutes < 10:
-        return f"{minutes}m{seconds % 60}s" if seconds % 60 else f"{minutes}m"
+        return _two(minutes, "m", seconds % 60, "s")
     if minutes < 180:
         return f"{minutes}m"
-    hours = minutes // 60
     if hours < 8:
-        return f"{hours}h{minutes % 60}m" if minutes % 60 else f"{hours}h"
-    return f"{hours}h" if hours < 48 else f"{hours // 24}d"
+        return _two(hours, "h", minutes % 60, "m")
+    if hours < 48:
+        return f"{hours}h"
+    if days < 8:
+        return _two(days, "d", hours % 24, "h")
+    if years < 2:
+        return f"{days}d"
+    return _two(years, "y", days % 365, "d") if years < 8 else f"{years}y"
+
+
+def _two(large: int, large_unit: str, small: int, small_unit: str) -> str:
+    return f"{large}{large_unit}{small}{small_unit}" if small else f"{large}{large_unit}"
 
 
 def _created(obj: objects.Object) -> str:
@@ -71,24 +81,53 @@ NAME = Column("Name", objects.name_of, format="name", description="Name of the o
 AGE = Column("Age", _created, description="Time since the object was created")
 
 
-def _at(name: str, path: str, default: Any = "<none>", type: str = "string") -> Column:
+def _at(
+    name: str, path: str, default: Any = "<none>", type: str = "string", priority: int = 0
+) -> Column:
     def cell(obj: objects.Object) -> Any:
         found = value_at(obj, path)
         return default if found is None or found == "" else found
 
-    return Column(name, cell, type)
+    return Column(name, cell, type, priority=priority)
 
 
 def _size(name: str, *paths: str) -> Column:
-    return Column(
-        name, lambda obj: sum(len(value_at(obj, path) or ()) for path in paths), "integer"
-    )
+    def cell(obj: objects.Object) -> int:
+        return sum(len(value_at(obj, path) or ()) for path in paths)
+
+    return Column(name, cell)
+
+
+def _selector(obj: objects.Object) -> str:
+    labels = value_at(obj, "spec.selector.matchLabels") or {}
+    return ",".join(f"{key}={value}" for key, value in sorted(labels.items())) or "<none>"
+
+
+def _node_selector(obj: objects.Object) -> str:
+    labels = value_at(obj, "spec.template.spec.nodeSelector") or {}
+    return ",".join(f"{key}={value}" for key, value in sorted(labels.items())) or "<none>"
+
+
+def _of_containers(name: str, field: str) -> Column:
+    def cell(obj: objects.Object) -> str:
+        containers = value_at(obj, "spec.template.spec.containers") or []
+        return ",".join(str(item.get(field, "")) for item in containers)
+
+    return Column(name, cell, priority=1)
+
+
+_WIDE = [
+    _of_containers("Containers", "name"),
+    _of_containers("Images", "image"),
+    Column("Selector", _selector, priority=1),
+]
 
 
 def _pod_ready(obj: objects.Object) -> str:
     total = len(value_at(obj, "spec.containers") or [])
     statuses = value_at(obj, "status.containerStatuses") or []
-    return f"{sum(1 for status in statuses if status.get('ready'))}/{total}"
+    ready = [item for item in statuses if item.get("ready") and value_at(item, "state.running")]
+    return f"{len(ready)}/{total}"
 
 
 def _pod_status(obj: objects.Object) -> str:
@@ -121,6 +160,20 @@ def _last_seen(obj: objects.Object) -> str:
     return age(when or objects.metadata(obj).get("creationTimestamp"))
 
 
+def _first_seen(obj: objects.Object) -> str:
+    when = obj.get("firstTimestamp") or obj.get("eventTime")
+    return age(when or objects.metadata(obj).get("creationTimestamp"))
+
+
+def _event_source(obj: objects.Object) -> str:
+    source = obj.get("source") or {}
+    parts = (
+        source.get("component") or obj.get("reportingComponent"),
+        source.get("host") or obj.get("reportingInstance"),
+    )
+    return ", ".join(str(part) for part in parts if part)
+
+
 def _event_object(obj: objects.Object) -> str:
     involved = obj.get("involvedObject") or {}
     return f"{str(involved.get('kind', '')).lower()}/{involved.get('name', '')}"
@@ -142,12 +195,13 @@ _COLUMNS: dict[str, list[Column]] = {
         Column("Status", _pod_status),
         Column("Restarts", _restarts),
         AGE,
-        Column("IP", lambda obj: value_at(obj, "status.podIP") or "<none>", priority=1),
-        Column("Node", lambda obj: value_at(obj, "spec.nodeName") or "<none>", priority=1),
+        _at("IP", "status.podIP", priority=1),
+        _at("Node", "spec.nodeName", priority=1),
+        _at("Nominated Node", "status.nominatedNodeName", priority=1),
+        _at("Readiness Gates", "spec.readinessGates", priority=1),
     ],
     "secrets": [NAME, _at("Type", "type"), _size("Data", "data"), AGE],
     "configmaps": [NAME, _size("Data", "data", "binaryData"), AGE],
-    "serviceaccounts": [NAME, _size("Secrets", "secrets"), AGE],
     "namespaces": [NAME, _at("Status", "status.phase"), AGE],
     "nodes": [
         NAME,
@@ -161,7 +215,11 @@ _COLUMNS: dict[str, list[Column]] = {
         _at("Type", "type", ""),
         _at("Reason", "reason", ""),
         Column("Object", _event_object),
+        _at("Subobject", "involvedObject.fieldPath", "", priority=1),
+        Column("Source", _event_source, priority=1),
         Column("Message", lambda obj: str(obj.get("message", "")).strip()),
+        Column("First Seen", _first_seen, priority=1),
+        Column("Count", lambda obj: str(obj.get("count") or 1), priority=1),
         Column("Name", objects.name_of, format="name", priority=1),
     ],
     "deployments.apps": [
@@ -170,6 +228,7 @@ _COLUMNS: dict[str, list[Column]] = {
         _at("Up-to-date", "status.updatedReplicas", 0, _NUMBER),
         _at("Available", "status.availableReplicas", 0, _NUMBER),
         AGE,
+        *_WIDE,
     ],
     "replicasets.apps": [
         NAME,
@@ -177,6 +236,7 @@ _COLUMNS: dict[str, list[Column]] = {
         _at("Current", "status.replicas", 0, _NUMBER),
         _at("Ready", "status.readyReplicas", 0, _NUMBER),
         AGE,
+        *_WIDE,
     ],
     "statefulsets.apps": [
         NAME,
@@ -190,7 +250,9 @@ _COLUMNS: dict[str, list[Column]] = {
         _at("Ready", "status.numberReady", 0, _NUMBER),
         _at("Up-to-date", "status.updatedNumberScheduled", 0, _NUMBER),
         _at("Available", "status.numberAvailable", 0, _NUMBER),
+        Column("Node Selector", _node_selector),
         AGE,
+        *_WIDE,
     ],
     "jobs.batch": [
         NAME,
@@ -218,8 +280,8 @@ _COLUMNS: dict[str, list[Column]] = {
     "csinodes.storage.k8s.io": [NAME, _size("Drivers", "spec.drivers"), AGE],
     "poddisruptionbudgets.policy": [
         NAME,
-        _at("Min Available", "spec.minAvailable", "N/A"),
-        _at("Max Unavailable", "spec.maxUnavailable", "N/A"),
+        Column("Min Available", lambda obj: str(value_at(obj, "spec.minAvailable") or "N/A")),
+        Column("Max Unavailable", lambda obj: str(value_at(obj, "spec.maxUnavailable") or "N/A")),
         _at("Allowed Disruptions", "status.disruptionsAllowed", 0, _NUMBER),
         AGE,
     ],

@@ -39,6 +39,7 @@ class Claims:
     audiences: tuple[str, ...]
     pod: str
     pod_uid: str
+    node: str
     expires_s: int
     token_id: str
 
@@ -87,7 +88,7 @@ class Issuer:
         audiences: list[str],
         lifetime_s: int,
         bound_to: objects.Object | None = None,
-        node: objects.Object | None = None,
+        node: dict[str, str] | None = None,
     ) -> tuple[str, int]:
         """Return a signed token for a stored ServiceAccount and when it ends (epoch seconds).
 
@@ -96,13 +97,13 @@ class Issuer:
             audiences: empty for the server's own.
             lifetime_s: how long it is good.
             bound_to: the stored Pod it ends with; None for a token bound to the account only.
-            node: the Node of that pod, if it is known.
+            node: name and, if it is registered, uid of the node that pod is on.
         """
         now = int(self._clock())
         namespace, name = objects.namespace_of(account), objects.name_of(account)
         bound: objects.Object = {"namespace": namespace}
-        if node is not None:
-            bound["node"] = {"name": objects.name_of(node), "uid": objects.uid_of(node)}
+        if node:
+            bound["node"] = node
         if bound_to is not None:
             bound["pod"] = {"name": objects.name_of(bound_to), "uid": objects.uid_of(bound_to)}
         bound["serviceaccount"] = {"name": name, "uid": objects.uid_of(account)}
@@ -164,6 +165,7 @@ class Issuer:
             tuple(claims["aud"]),
             pod.get("name", ""),
             pod.get("uid", ""),
+            (bound.get("node") or {}).get("name", ""),
             claims["exp"],
             claims["jti"],
         )

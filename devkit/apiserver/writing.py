@@ -59,9 +59,7 @@ class Writer:
 
         Raises: errors.StatusError: 400, 403, 404 (namespace), 409 or 422.
         """
-        obj = self._incoming(call, body)
-        call.strategy.complete(obj)
-        return self._insert(call, obj)
+        return self._insert(call, self._incoming(call, body))
 
     def _insert(
         self, call: calls.Call, obj: objects.Object, *, applied: bool = False
@@ -73,6 +71,7 @@ class Writer:
             )
         if call.resource.status_apart and not call.strategy.takes_status_at_creation:
             obj.pop("status", None)
+        call.strategy.complete(obj)
         if not applied:
             meta.pop("managedFields", None)
             managed.track({}, obj, _manager(call, managed.UPDATE), call.strategy.shape)
@@ -106,7 +105,6 @@ class Writer:
         if old is None:
             if not call.resource.upserts or call.route.subresource:
                 raise call.not_found()
-            call.strategy.complete(obj)
             return self._insert(call, obj), True
         call.strategy.complete(obj)
         if not meta.get("resourceVersion") and not call.resource.overwrites:
@@ -170,9 +168,9 @@ class Writer:
         )
         obj = objects.copy(obj)
         call.causes = call.strategy.decode(obj).causes
-        call.strategy.complete(obj)
         if old is None:
             return self._insert(call, obj, applied=True), True
+        call.strategy.complete(obj)
         return self._replace(call, obj, old, applied=True), False
 
     def _incoming(self, call: calls.Call, body: Any) -> objects.Object:

@@ -19,8 +19,21 @@ def _load() -> tuple[dict[str, str], dict[str, schema.Schema]]:
     raw = json.loads(FILE.read_text())
     types: dict[str, schema.Schema] = raw["types"]
     for found in types.values():
+        _mark_always(found)
+    for found in types.values():
         _linked(found, types)
     return raw["kinds"], types
+
+
+def _mark_always(shape: schema.Schema) -> None:
+    """Note which parts of a type are always there, be they empty."""
+    always = [
+        name
+        for name, below in (shape.get("properties") or {}).items()
+        if below.get("default") == {} and name != "metadata"
+    ]
+    if always:
+        shape[schema.ALWAYS] = always
 
 
 def _linked(node: schema.Schema, types: dict[str, schema.Schema]) -> schema.Schema:
@@ -58,7 +71,11 @@ def unfolded(api_version: str, kind: str) -> dict[str, Any]:
             return node
         if id(node) in above:
             return {"type": "object"}
-        return {key: walk(item, (*above, id(node))) for key, item in node.items()}
+        return {
+            key: walk(item, (*above, id(node)))
+            for key, item in node.items()
+            if key != schema.ALWAYS
+        }
 
     found: dict[str, Any] = walk(of_kind(api_version, kind), ())
     return found

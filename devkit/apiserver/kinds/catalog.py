@@ -1,19 +1,36 @@
 """Everything the server knows of the resources it serves: table, rules, columns, schemas."""
 
 from devkit.apiserver import crds, objects, resources, store, tables
-from devkit.apiserver.kinds import builtin_types, definition, namespace, pod, secret, strategy
+from devkit.apiserver.kinds import (
+    builtin_types,
+    definition,
+    namespace,
+    pod,
+    secret,
+    small,
+    strategy,
+    workload,
+)
 
 CRD_STORAGE = "customresourcedefinitions.apiextensions.k8s.io"
 _STRATEGIES: dict[str, type[strategy.Strategy]] = {
     "pods": pod.Pod,
-    "namespaces": namespace.Namespace,
-    "nodes": namespace.Node,
     "secrets": secret.Secret,
     "configmaps": secret.ConfigMap,
+    "namespaces": namespace.Namespace,
+    "nodes": namespace.Node,
+    "events": small.Event,
+    "csidrivers.storage.k8s.io": small.CSIDriver,
+    "roles.rbac.authorization.k8s.io": small.Role,
+    "clusterroles.rbac.authorization.k8s.io": small.Role,
+    "rolebindings.rbac.authorization.k8s.io": small.Binding,
+    "clusterrolebindings.rbac.authorization.k8s.io": small.Binding,
+    "deployments.apps": workload.Workload,
+    "replicasets.apps": workload.Workload,
+    "daemonsets.apps": workload.Workload,
+    "statefulsets.apps": workload.Workload,
+    "jobs.batch": workload.Job,
     CRD_STORAGE: definition.CustomResourceDefinition,
-} | {
-    f"{plural}.rbac.authorization.k8s.io": strategy.PathNamed
-    for plural in ("roles", "rolebindings", "clusterroles", "clusterrolebindings")
 }
 
 

@@ -24,8 +24,9 @@ class CustomResourceDefinition(strategy.Strategy):
                 condition["lastTransitionTime"] = kept["lastTransitionTime"]
 
     def complete(self, obj: objects.Object) -> None:
-        spec = obj.setdefault("spec", {})
-        names = spec.setdefault("names", {})
+        super().complete(obj)
+        spec = obj["spec"]
+        names = spec["names"]
         spec.setdefault("conversion", {"strategy": "None"})
         if names.get("kind"):
             names.setdefault("singular", names["kind"].lower())

@@ -53,14 +53,18 @@ def _field(schema: objects.Object) -> objects.Object:
         kept["$ref"] = _short(reference)
     if schema.get("format") in _KEPT_FORMATS:
         kept["format"] = schema["format"]
-    # Only defaults that say something: those of list keys matter to server-side apply.
-    if isinstance(schema.get("default"), str) and schema["default"]:
+    # Only defaults that say something: those of list keys matter to server-side apply, and an
+    # empty object marks a part that is always there, be it empty.
+    if schema.get("default") == {} or (
+        isinstance(schema.get("default"), str) and schema["default"]
+    ):
         kept["default"] = schema["default"]
     if "properties" in schema:
         kept["properties"] = {name: _field(below) for name, below in schema["properties"].items()}
     for key in ("items", "additionalProperties"):
         if isinstance(schema.get(key), dict):
             kept[key] = _field(schema[key])
+            kept[key].pop("default", None)
     return kept
 
 

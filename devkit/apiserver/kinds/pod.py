@@ -7,6 +7,7 @@ from devkit.apiserver import errors, objects
 from devkit.apiserver.kinds import strategy
 
 _DEFAULT_GRACE_S = 30
+_TOLERATED_S = 300
 
 
 def default_spec(spec: objects.Object) -> None:
@@ -26,28 +27,77 @@ def default_spec(spec: objects.Object) -> None:
 
 
 def _default_container(container: objects.Object) -> None:
-    image = str(container.get("image") or "")
+    image = container.get("image", "")
     tag = image.rpartition("/")[2].partition(":")[2]
     latest = "@" not in image and tag in ("", "latest")
     container.setdefault("imagePullPolicy", "Always" if latest else "IfNotPresent")
-    container.setdefault("resources", {})
     container.setdefault("terminationMessagePath", "/dev/termination-log")
     container.setdefault("terminationMessagePolicy", "File")
-    for port in container.get("ports") or []:
+    for port in container.get("ports", []):
         port.setdefault("protocol", "TCP")
+    for variable in container.get("env", []):
+        _default_field(variable.get("valueFrom", {}))
+    for kind in ("livenessProbe", "readinessProbe", "startupProbe"):
+        if kind in container:
+            _default_probe(container[kind])
+    limits = container["resources"].get("limits", {})
+    if limits:
+        container["resources"]["requests"] = limits | container["resources"].get("requests", {})
+
+
+def _default_probe(probe: objects.Object) -> None:
+    probe.setdefault("timeoutSeconds", 1)
+    probe.setdefault("periodSeconds", 10)
+    probe.setdefault("successThreshold", 1)
+    probe.setdefault("failureThreshold", 3)
+    if "httpGet" in probe:
+        probe["httpGet"].setdefault("path", "/")
+        probe["httpGet"].setdefault("scheme", "HTTP")
+
+
+def _default_field(source: objects.Object) -> None:
+    if "fieldRef" in source:
+        source["fieldRef"].setdefault("apiVersion", "v1")
 
 
 def _default_volume(volume: objects.Object) -> None:
     if set(volume) == {"name"}:
         volume["emptyDir"] = {}
-    if isinstance(volume.get("secret"), dict):
-        volume["secret"].setdefault("defaultMode", 0o644)
-    if isinstance(volume.get("configMap"), dict):
-        volume["configMap"].setdefault("defaultMode", 0o644)
-    if isinstance(volume.get("projected"), dict):
-        volume["projected"].setdefault("defaultMode", 0o644)
-    if isinstance(volume.get("hostPath"), dict):
+    for kind in ("secret", "configMap", "projected", "downwardAPI"):
+        if kind in volume:
+            volume[kind].setdefault("defaultMode", 0o644)
+    if "hostPath" in volume:
         volume["hostPath"].setdefault("type", "")
+    for item in volume.get("downwardAPI", {}).get("items", []):
+        _default_field(item)
+    for source in volume.get("projected", {}).get("sources", []):
+        if "serviceAccountToken" in source:
+            source["serviceAccountToken"].setdefault("expirationSeconds", 3600)
+        for item in source.get("downwardAPI", {}).get("items", []):
+            _default_field(item)
+
+
+def _admit(spec: objects.Object) -> None:
+    """Do what the admission plugins do that are on by default: tolerations and priority."""
+    tolerations = spec.setdefault("tolerations", [])
+    for key in ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"):
+        if not any(_tolerates(toleration, key) for toleration in tolerations):
+            tolerations.append(
+                {
+                    "key": key,
+                    "operator": "Exists",
+                    "effect": "NoExecute",
+                    "tolerationSeconds": _TOLERATED_S,
+                }
+            )
+    spec.setdefault("priority", 0)
+    spec.setdefault("preemptionPolicy", "PreemptLowerPriority")
+
+
+def _tolerates(toleration: objects.Object, key: str) -> bool:
+    if toleration.get("key", key) != key:
+        return False
+    return bool(toleration.get("effect", "NoExecute") == "NoExecute")
 
 
 def _is_best_effort(spec: objects.Object) -> bool:
@@ -95,11 +145,13 @@ class Pod(strategy.Strategy):
     """core/v1 Pod."""
 
     def complete(self, obj: objects.Object) -> None:
-        spec = obj.setdefault("spec", {})
+        super().complete(obj)
+        spec = obj["spec"]
         default_spec(spec)
         spec.setdefault("enableServiceLinks", True)
 
     def prepare_create(self, obj: objects.Object) -> None:
+        _admit(obj["spec"])
         quality = "BestEffort" if _is_best_effort(obj["spec"]) else "Burstable"
         obj["status"] = {"phase": "Pending", "qosClass": quality}
 
@@ -107,6 +159,10 @@ class Pod(strategy.Strategy):
         return spec_causes(obj["spec"], "spec")
 
     def validate_update(self, new: objects.Object, old: objects.Object) -> list[errors.Cause]:
+        tolerations = new["spec"].get("tolerations", [])
+        if any(kept not in tolerations for kept in old["spec"].get("tolerations", [])):
+            why = "existing toleration can not be modified except its tolerationSeconds"
+            return [errors.forbidden_field("spec.tolerations", why)]
         if _fixed_part(new["spec"]) == _fixed_part(old["spec"]):
             return []
         return [

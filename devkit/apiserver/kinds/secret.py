@@ -74,6 +74,7 @@ class Secret(strategy.Strategy):
         return decoded
 
     def complete(self, obj: objects.Object) -> None:
+        super().complete(obj)
         if texts := obj.pop("stringData", {}):
             encoded = {
                 key: base64.b64encode(value.encode()).decode() for key, value in texts.items()

@@ -30,6 +30,8 @@ class Strategy:
     name_rule: metadata.NameRule = staticmethod(metadata.subdomain)
     # A status is otherwise written through its subresource only.
     takes_status_at_creation = False
+    # What becomes of dependants when a delete does not say.
+    default_propagation = ""
 
     def __init__(self, kind: str, shape: schema.Schema) -> None:
         self.kind = kind
@@ -43,7 +45,11 @@ class Strategy:
         return Decoded(*typed.decode(obj, self.shape, self.kind))
 
     def complete(self, obj: objects.Object) -> None:
-        """Bring a decoded object into its stored form, with the defaults that all writes give."""
+        """Bring a decoded object into its stored form, with the defaults that all writes give.
+
+        Here: the parts that are always there, be they empty.
+        """
+        typed.fill(obj, self.shape)
 
     def prepare_create(self, obj: objects.Object) -> None:
         """Set defaults and fields that are the server's at creation."""
@@ -58,9 +64,3 @@ class Strategy:
     def validate_update(self, new: objects.Object, old: objects.Object) -> list[errors.Cause]:
         """Return which changes are not allowed."""
         return []
-
-
-class PathNamed(Strategy):
-    """Kinds whose names are bound only by what a path can carry, such as RBAC's."""
-
-    name_rule: metadata.NameRule = staticmethod(metadata.path_segment)

@@ -37,6 +37,25 @@ def decode(
     return decoder.dropped, decoder.causes
 
 
+def fill(value: objects.Object, shape: schema.Schema) -> None:
+    """Add in place the parts of an object that are always there, be they empty."""
+    for name in shape.get(schema.ALWAYS) or ():
+        value.setdefault(name, {})
+    properties = shape.get("properties")
+    if properties is None:
+        return
+    for key, item in value.items():
+        below = properties.get(key)
+        if below is None or key == "metadata":
+            continue
+        if isinstance(item, dict):
+            fill(item, below)
+        elif isinstance(item, list) and isinstance(below.get("items"), dict):
+            for element in item:
+                if isinstance(element, dict):
+                    fill(element, below["items"])
+
+
 class _Decoder:
     def __init__(self, kind: str) -> None:
         self._kind = kind
@@ -57,7 +76,7 @@ class _Decoder:
                 del value[key]
             else:
                 value[key] = item = self.value(item, field, below)
-                if not item and item in ([], {}) and key not in required and not _is_struct(field):
+                if not item and key not in required and _is_forgotten(item, field, key):
                     del value[key]
 
     def value(self, item: Any, shape: schema.Schema, path: str) -> Any:
@@ -118,6 +137,14 @@ class _Decoder:
             f"json: cannot unmarshal {_SENT[type(item)]} into Go struct field "
             f"{self._kind}.{path} of type {wanted}",
         )
+
+
+def _is_forgotten(item: Any, shape: schema.Schema, key: str) -> bool:
+    """Whether an empty value counts as absent: texts, lists and maps, but not parts or numbers."""
+    if item == "":
+        # Two fields tell empty and absent apart: a path's type, and the name of no storage class.
+        return "" not in shape.get("enum", ()) and key != "storageClassName"
+    return item in ([], {}) and not _is_struct(shape)
 
 
 def _is_struct(shape: schema.Schema) -> bool:
