@@ -64,15 +64,33 @@ class Mounter:
 
         Raises: errors.PathRejected, errors.MountFailure.
         """
+        with self.look(target) as (state, _):
+            return state
+
+    @contextlib.contextmanager
+    def look(self, target: str) -> Iterator[tuple[State, int]]:
+        """Tell what stands at a target path and, if it is a volume, hold its root directory.
+
+        Yields: The state, and a descriptor for reading below it; -1 unless MOUNTED.
+        Raises: errors.PathRejected, errors.MountFailure.
+        """
+        descriptor = -1
         try:
             with paths.parent(target) as (parent, name), _held(parent, name, target) as held:
-                return _state_of(held, target)
+                state = _state_of(held, target)
+                if state is State.MOUNTED:
+                    descriptor = _readable(held)
         except FileNotFoundError:
-            return State.ABSENT
+            state = State.ABSENT
         except OSError as error:
             raise errors.MountFailure(
                 "check if target path", target, f"is mount point: {_reason(error)}"
             ) from error
+        try:
+            yield state, descriptor
+        finally:
+            if descriptor >= 0:
+                os.close(descriptor)
 
     def mount(self, target: str) -> None:
         """Make the target's directory and mount an empty tmpfs on it.
@@ -103,23 +121,12 @@ class Mounter:
         """Hold the root directory of a mounted volume, for reading and writing below it.
 
         Raises: errors.VolumeAbsent: no tmpfs is mounted there. What was to be written would land
-            on the disk below. errors.PathRejected.
+            on the disk below. errors.PathRejected, errors.MountFailure.
         """
-        try:
-            with paths.parent(target) as (parent, name), _held(parent, name, target) as held:
-                if _state_of(held, target) is not State.MOUNTED:
-                    raise errors.VolumeAbsent(f"no volume is mounted at {target}")
-                descriptor = os.open(
-                    f"/proc/self/fd/{held}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-                )
-        except OSError as error:
-            raise errors.VolumeAbsent(
-                f"no volume is mounted at {target}: {_reason(error)}"
-            ) from error
-        try:
+        with self.look(target) as (state, descriptor):
+            if state is not State.MOUNTED:
+                raise errors.VolumeAbsent(f"no volume is mounted at {target}")
             yield descriptor
-        finally:
-            os.close(descriptor)
 
     def unmount(self, target: str) -> None:
         """Take every tmpfs at the target away and remove its directory.
@@ -243,6 +250,11 @@ def _mountinfo() -> str:
         "/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape", newline="\n"
     ) as lines:
         return lines.read()
+
+
+def _readable(held: int) -> int:
+    """Open a held directory anew for reading; the caller closes it."""
+    return os.open(f"/proc/self/fd/{held}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
 def _reason(error: OSError) -> str:

@@ -78,10 +78,9 @@ class Contents:
         return outcome.changed, checked
 
     def _survey(self, target_path: str) -> Survey:
-        state = self._mounter.state(target_path)
-        if state is not mount.State.MOUNTED:
-            return Survey(state, whole=False, empty=True)
-        with self._mounter.root(target_path) as root:
+        with self._mounter.look(target_path) as (state, root):
+            if state is not mount.State.MOUNTED:
+                return Survey(state, whole=False, empty=True)
             whole = atomic_writer.current(root) is not None
             return Survey(state, whole=whole, empty=not whole and atomic_writer.is_empty(root))
 

@@ -127,13 +127,16 @@ class Publisher:
             if survey.state is not mount.State.MOUNTED:
                 await self._contents.mount(request.target_path)
             fetched = await self._fetch(request, chosen, flight, wait)
-            known = self._record(request, fetched)
-            found = await self._table.put(known)
         except errors.DriverError as error:
             error.provider = chosen.provider
             raise
+        known = self._record(request, fetched)
+        found = self._table.enter(known)
         self._take(found, request)
-        await self._refresher.write_status(found, first=True)
+        # The contents are complete; neither of these can fail the publish any more.
+        await asyncio.gather(
+            self._table.save(found), self._refresher.write_status(found, first=True)
+        )
         self._refresher.schedule(found, chosen)
         self._warn(request, fetched.checked)
         _log.info(

@@ -137,20 +137,29 @@ class Table:
         self._status_names[f"{known.pod.namespace}/{known.status_name}"] = known.target_path
         return found
 
-    async def put(self, known: record.Record) -> Volume:
-        """Record that a volume is complete, or what is new about it."""
+    def enter(self, known: record.Record) -> Volume:
+        """Take in what is new about a volume; `save` is to follow."""
         found = self._volumes.get(known.target_path)
         if found is None:
             found = self._volumes[known.target_path] = Volume(known)
         else:
             found.record = known
+        return found
+
+    async def save(self, found: Volume) -> None:
+        """Let a volume's record outlive the process, if the disk allows."""
         try:
-            await self._host.run(self._store.save, known)
+            await self._host.run(self._store.save, found.record)
         except OSError as error:
             _log.error(
                 "record kept in memory only",
-                extra=logs.pairs(targetPath=known.target_path, reason=error.strerror),
+                extra=logs.pairs(targetPath=found.record.target_path, reason=error.strerror),
             )
+
+    async def put(self, known: record.Record) -> Volume:
+        """Record that a volume is complete, or what is new about it."""
+        found = self.enter(known)
+        await self.save(found)
         return found
 
     async def drop(self, target_path: str) -> None:

@@ -52,8 +52,9 @@ class Driver:
         self.csi = csi_pb2_grpc.NodeStub(channel)
 
     async def publish(self, uid: str, class_name: str = "one") -> float:
-        """Publish one volume; return seconds."""
+        """Publish one volume; return seconds. kubelet has made the directories above it."""
         request = stage.request(self.bed.node, uid, class_name=class_name)
+        pathlib.Path(request.target_path).parent.mkdir(parents=True, exist_ok=True)
         started = time.perf_counter()
         await self.csi.NodePublishVolume(request, timeout=120)
         return time.perf_counter() - started

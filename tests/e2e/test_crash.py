@@ -51,7 +51,7 @@ def check(node: stage.Node, uids: list[str]) -> None:
 @pytest.mark.root
 @pytest.mark.timeout(180)
 async def test_killed_publishes_end_complete() -> None:
-    with stage.Node("kill") as node, server.APIServer(tls=False) as api:
+    with stage.Node("kill") as node, server.APIServer() as api:
         api.create(stage.class_object())
         driver = stage.DriverProcess(
             node, api.kubeconfig(node.root / "kubeconfig", tls=False),

@@ -64,7 +64,7 @@ Start = Callable[..., contextlib.AbstractAsyncContextManager[Driver]]
 
 @pytest.fixture
 def api() -> Any:
-    with server.APIServer(tls=False) as running:
+    with server.APIServer() as running:
         running.create(stage.class_object())
         yield running
 
