@@ -106,5 +106,6 @@ class Logins:
     def _usable(self, session: Session, made_mono: float) -> bool:
         use_s = self._longest_s()
         if session.lifetime_s > 0:
-            use_s = min(use_s, session.lifetime_s * LIFE_USED)
+            # Servers count in whole seconds, so a short life may end up to one earlier.
+            use_s = min(use_s, session.lifetime_s * LIFE_USED, session.lifetime_s - 1.0)
         return self._clock() - made_mono < use_s

@@ -53,6 +53,24 @@ async def open_to(
 
     Raises: Unreachable, CertificateRefused.
     """
+    # asyncio loses the socket if it is interrupted between connecting and shaking hands. So it
+    # goes on, for `CONNECT_S` at most, even when the caller has gone, and the result is closed.
+    opening = asyncio.create_task(_open(site, tls, proxy), name="connect")
+    try:
+        return await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        opening.add_done_callback(_discard)
+        raise
+
+
+def _discard(opening: "asyncio.Task[Connection]") -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().abort()
+
+
+async def _open(
+    site: Site, tls: ssl.SSLContext | None, proxy: tuple[str, int] | None
+) -> Connection:
     name = site.host if tls is not None else None
     try:
         async with asyncio.timeout(CONNECT_S):
