@@ -124,9 +124,10 @@ class Collector:
             obj["metadata"]["finalizers"] = left
         else:
             del obj["metadata"]["finalizers"]
-        self._store.put(storage, obj)
         if self._remover.is_finished(storage, obj):
             self._remover.remove(storage, *objects.key_of(obj))
+        else:
+            self._store.put(storage, obj)
         return 1
 
     def _set_owners(self, storage: str, entry: store.Entry, owners: list[objects.Object]) -> None:

@@ -16,6 +16,8 @@ from devkit.apiserver import calls, errors, http, objects, selectors, store, tab
 _INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 # The server ends a watch without timeoutSeconds after half an hour to an hour.
 _SHORTEST_WATCH_S = 1800
+# A watch that allows bookmarks gets its last one this long before its time is up.
+_LAST_BOOKMARK_S = 2
 
 
 def selector_of(call: calls.Call) -> selectors.Selector:
@@ -220,12 +222,15 @@ class Watch:
             if not self._replay(version):
                 return
         elif initial != "false":
-            self._send_all(marked=initial == "true")
+            self._send_all(marked=initial == "true" and self._bookmarks)
         self._stop_listening = self._store.listen(self._call.resource.storage_key, self._on_change)
         loop = asyncio.get_running_loop()
-        self._timers.append(loop.call_later(timeout_s, self._time_out))
+        self._timers.append(loop.call_later(timeout_s, self.finish))
         if self._bookmarks:
             self._schedule_bookmark(loop, bookmark_interval_s)
+            if timeout_s > _LAST_BOOKMARK_S:
+                last = loop.call_later(timeout_s - _LAST_BOOKMARK_S, self._send_bookmark)
+                self._timers.insert(0, last)
 
     def _check_initial(self, initial: str) -> None:
         match = self._call.query.get("resourceVersionMatch", "")
@@ -334,11 +339,6 @@ class Watch:
         """Send a bookmark outside its time, if the watch allows bookmarks."""
         if self._bookmarks:
             self._send_bookmark()
-
-    def _time_out(self) -> None:
-        if self._bookmarks:
-            self._send_bookmark()
-        self.finish()
 
     def finish(self) -> None:
         """End the stream in good order."""

@@ -52,7 +52,7 @@ def route(request: http.Request) -> Route:
         group, version, rest = parts[1], parts[2], parts[3:]
     else:
         return Route(method_verb, request.path)
-    watching = truthy(request.query.get("watch", "0"))
+    watching = False
     if rest[0] == "watch" and len(rest) > 1:
         watching, rest = True, rest[1:]
     namespace = ""
@@ -62,6 +62,8 @@ def route(request: http.Request) -> Route:
             rest = rest[2:]
     resource = rest[0]
     name = rest[1] if len(rest) > 1 else ""
+    if not name and truthy(request.query.get("watch", "0")):
+        watching = True
     subresource = "/".join(rest[2:])
     return Route(
         _verb(method_verb, name, watching),

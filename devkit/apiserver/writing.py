@@ -300,10 +300,11 @@ class Writer:
 
     def _finish(self, call: calls.Call, obj: objects.Object) -> objects.Object:
         storage = call.resource.storage_key
-        entry = self._store.put(storage, obj)
         if self._remover.is_finished(storage, obj):
-            return self._remover.remove(storage, *objects.key_of(obj)).obj
-        return entry.obj
+            # The last finalizer takes the object along: nobody sees it without.
+            self._remover.remove(storage, *objects.key_of(obj))
+            return obj
+        return self._store.put(storage, obj).obj
 
 
 def _manager(call: calls.Call, operation: str) -> managed.Manager:
