@@ -43,7 +43,7 @@ def parent(target: str, *, create: bool = False) -> Iterator[tuple[int, str]]:
     """
     base, parts = split(target)
     if create:
-        os.makedirs(base, DIRECTORY_MODE, exist_ok=True)
+        _make(base)
     held = os.open(base, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         for part in parts[:-1]:
@@ -56,6 +56,17 @@ def parent(target: str, *, create: bool = False) -> Iterator[tuple[int, str]]:
         yield held, parts[-1]
     finally:
         os.close(held)
+
+
+def _make(base: str) -> None:
+    """Make a directory and those above it, all of one mode; makedirs gives it to the last alone."""
+    if os.path.isdir(base):
+        return
+    path = ""
+    for part in base.split("/")[1:]:
+        path = f"{path}/{part}"
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path, DIRECTORY_MODE)
 
 
 def hold(parent_fd: int, name: str, target: str) -> int:
