@@ -136,6 +136,9 @@ def _blocks(contents: bytes) -> list[_Block]:
         ends += len(end)
         blocks.append(_Block(label.decode("latin-1"), contents[at:ends]))
         at = _find_begin(contents, ends)
+    if blocks and contents.count(_BEGIN) != len(blocks):
+        # Files put together without a line break between: a key could hide behind a certificate.
+        raise Unusable("the object is PEM with a block that does not start on a line of its own")
     return blocks
 
 
