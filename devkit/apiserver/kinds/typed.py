@@ -144,7 +144,7 @@ def _is_forgotten(item: Any, shape: schema.Schema, key: str) -> bool:
     if item == "":
         # Two fields tell empty and absent apart: a path's type, and the name of no storage class.
         return "" not in shape.get("enum", ()) and key != "storageClassName"
-    return item in ([], {}) and not _is_struct(shape)
+    return item == [] or (item == {} and isinstance(shape.get("additionalProperties"), dict))
 
 
 def _is_struct(shape: schema.Schema) -> bool:
