@@ -36,8 +36,7 @@ class Records:
                 with contextlib.suppress(OSError):
                     os.unlink(path)
                 continue
-            with open(path, encoding="utf-8", errors="replace") as file:
-                known = record.Record.from_json(file.read())
+            known = _read(path)
             if known is None or record.file_name(known.target_path) != name:
                 _log.warning("broken record removed", extra=logs.pairs(file=name))
                 with contextlib.suppress(OSError):
@@ -74,6 +73,16 @@ class Records:
         return os.open(
             path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
         )
+
+
+def _read(path: str) -> record.Record | None:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return record.Record.from_json(file.read())
+    except OSError as error:
+        # One that cannot be read must not keep all others from being served.
+        _log.warning("record not readable", extra=logs.pairs(file=path, reason=error.strerror))
+        return None
 
 
 def boot_id() -> str:
