@@ -206,8 +206,7 @@ class Reflector(Generic[T]):
                 accept=client.METADATA_LIST,
                 deadline_s=LIST_DEADLINE_S,
             )
-            self._version = str(page["metadata"]["resourceVersion"])
-            self._hand_over(Replaced(()))
+            self._begin((page.get("metadata") or {}).get("resourceVersion"), ())
             return
         # Version 0 is answered from the API server's cache, where pods are indexed by node. An
         # expired version means that the cache is behind what we knew: then ask for the truth.
@@ -219,8 +218,14 @@ class Reflector(Generic[T]):
             project=self._project,
             deadline_s=LIST_DEADLINE_S,
         )
-        self._version, self._expired = listing.resource_version, False
-        self._hand_over(Replaced(tuple(listing.items)))
+        self._begin(listing.resource_version, tuple(listing.items))
+
+    def _begin(self, version: object, items: tuple[T, ...]) -> None:
+        if not isinstance(version, str) or not version:
+            # Something else than an API server has answered; a watch from "" would mislead.
+            raise errors.Unavailable("API server: list without a version", reason="no version")
+        self._version, self._expired = version, False
+        self._hand_over(Replaced(items))
 
     def _opened(self) -> stream.Watch:
         timeout_s = round(self._uniform(*WATCH_S))

@@ -293,6 +293,17 @@ async def test_missing_right_is_told_once_and_asked_for_slowly(
     )
 
 
+@pytest.mark.parametrize("whole", [True, False])
+async def test_list_without_a_version_is_a_failure(
+    scene: Callable[..., Scene], whole: bool
+) -> None:
+    s = scene(whole=whole)
+    s.server.behave(s.behaviours.answer(200, {"hello": "world"}), s.page(), s.open())
+    start(s)
+    assert await s.wait(2) == [reflector.Replaced(()), reflector.Synced()]
+    assert s.pauses == [0.6]
+
+
 async def test_missing_kind_is_asked_for_slowly(scene: Callable[..., Scene]) -> None:
     s = scene(path=paths.classes(), whole=False)
     s.server.behave(s.behaviours.status(404), s.page("a"), s.open())
