@@ -9,7 +9,7 @@ import dataclasses
 import enum
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from secrets_store import errors
 from secrets_store.host import paths, syscalls
@@ -47,17 +47,26 @@ class Mounter:
     Args:
         size_bytes: The most that a volume can hold.
         inodes: The most files, directories and links it can hold.
+        new_api: Whether the kernel is to be asked for fsopen and its kin; mount(2) otherwise.
+        is_mount_root: As `syscalls.is_mount_root`; None lets mountinfo be read.
     """
 
-    def __init__(self, *, size_bytes: int, inodes: int) -> None:
-        self._size_bytes, self._inodes = size_bytes, inodes
+    def __init__(
+        self,
+        *,
+        size_bytes: int,
+        inodes: int,
+        new_api: bool = True,
+        is_mount_root: Callable[[int], bool | None] = syscalls.is_mount_root,
+    ) -> None:
         self._options: dict[str, str] = {
             "size": str(size_bytes),
             "nr_inodes": str(inodes),
             "mode": "0755",
         }
         self._noswap = True
-        self._new_api = True
+        self._new_api = new_api
+        self._is_mount_root = is_mount_root
 
     def state(self, target: str) -> State:
         """Tell what stands at a target path.
@@ -77,7 +86,7 @@ class Mounter:
         descriptor = -1
         try:
             with paths.parent(target) as (parent, name), _held(parent, name, target) as held:
-                state = _state_of(held, target)
+                state = self._state_of(held, target)
                 if state is State.MOUNTED:
                     descriptor = _readable(held)
         except FileNotFoundError:
@@ -165,7 +174,7 @@ class Mounter:
 
     def _detach_one(self, parent: int, name: str, target: str) -> bool:
         with _held(parent, name, target) as held:
-            state = _state_of(held, target)
+            state = self._state_of(held, target)
         if state is State.FOREIGN:
             raise errors.MountFailure(
                 "unmount target path", target, "what is mounted there is no tmpfs of this driver"
@@ -223,6 +232,16 @@ class Mounter:
             self._noswap = False
         syscalls.mount(FILE_SYSTEM, path, FILE_SYSTEM, _FLAGS, options)
 
+    def _state_of(self, held: int, target: str) -> State:
+        is_root = self._is_mount_root(held)
+        if is_root is None:
+            is_root = bool(mountinfo.at(_mountinfo(), os.path.realpath(target)))
+        if not is_root:
+            return State.PLAIN
+        if syscalls.fs_magic(held) != syscalls.TMPFS_MAGIC:
+            return State.FOREIGN
+        return State.MOUNTED
+
 
 @contextlib.contextmanager
 def _held(parent: int, name: str, target: str) -> Iterator[int]:
@@ -231,17 +250,6 @@ def _held(parent: int, name: str, target: str) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
-
-
-def _state_of(held: int, target: str) -> State:
-    is_root = syscalls.is_mount_root(held)
-    if is_root is None:
-        is_root = bool(mountinfo.at(_mountinfo(), os.path.realpath(target)))
-    if not is_root:
-        return State.PLAIN
-    if syscalls.fs_magic(held) != syscalls.TMPFS_MAGIC:
-        return State.FOREIGN
-    return State.MOUNTED
 
 
 def _mountinfo() -> str:
