@@ -138,6 +138,8 @@ class APIServer(inprocess.Requests):
         if secrets_store:
             for crd in crds.secrets_store_crds():
                 self.create(crd)
+        # As with a real server, whose caches start after this, no watch can reach back further.
+        self._store.compact()
 
     def start(self) -> Self:
         """Listen and serve. Raises: OSError: a port is taken."""
