@@ -122,10 +122,12 @@ def check_pattern(text: str) -> str:
     Raises: ValueError: not ``host``, ``host:port``, ``[v6]:port`` or ``*.domain``.
     """
     pattern = text.strip().lower()
-    bare = re.sub(r":\d{1,5}$", "", pattern) if not pattern.endswith("]") else pattern
-    host = bare.removeprefix("*.").strip("[]")
-    if not (_HOST.fullmatch(host) or _is_address(host)):
-        raise ValueError(f"not a host, host:port or *.domain: {text[:64]!r}")
+    # An address without brackets ends in what looks like a port.
+    if not _is_address(pattern):
+        bare = pattern if pattern.endswith("]") else re.sub(r":\d{1,5}$", "", pattern)
+        host = bare.removeprefix("*.").strip("[]")
+        if not (_HOST.fullmatch(host) or _is_address(host)):
+            raise ValueError(f"not a host, host:port or *.domain: {text[:64]!r}")
     return pattern
 
 
