@@ -17,18 +17,22 @@ from secrets_store import log as logs
 from secrets_store.csi import controller, identity, interceptors, node
 from secrets_store.host import memory, mount, records
 from secrets_store.kube import client, credentials, paths, reflector, store
-from secrets_store.lifecycle import startup
+from secrets_store.lifecycle import startup, taint
 from secrets_store.model import pod_status, provider_class
 from secrets_store.providers import registry
 from secrets_store.volumes import (
     classes,
+    cluster,
     contents,
     events,
     fetch,
+    freshness,
     health,
+    journal,
     publish,
     refresh,
     status,
+    sync,
     table,
     unpublish,
 )
@@ -118,7 +122,7 @@ class App:
         """Build what is done to volumes."""
         chosen = self._settings
         self._table = table.Table(self._records, self._host)
-        self.metrics.watch_volumes(lambda: len(self._table))
+        self.metrics.registry.register(freshness.Freshness(self._table, self._clock))
         self._providers = registry.Registry(
             chosen.provider_directories, max_receive_bytes=chosen.max_call_recv_msg_size
         )
@@ -130,6 +134,19 @@ class App:
         told = events.Events(
             self._api, self._api_threads, self._background, self._clock, node=chosen.node_id
         )
+        written = journal.Journal(told, self.metrics)
+        self._secrets = sync.SecretSync(
+            self._api,
+            self._api_threads,
+            self._pods,
+            allowed_namespaces=chosen.allowed_namespaces,
+            clock=self._clock,
+        )
+        self._cluster = cluster.Cluster(
+            status.StatusWriter(self._api, self._api_threads, self._statuses, node=chosen.node_id),
+            self._secrets,
+            told,
+        )
         self.refresher = refresh.Refresher(
             refresh.Policy(
                 interval_s=chosen.interval_s,
@@ -140,11 +157,8 @@ class App:
             contents=files,
             classes=source,
             fetcher=fetcher,
-            statuses=status.StatusWriter(
-                self._api, self._api_threads, self._statuses, node=chosen.node_id
-            ),
-            events=told,
-            metrics=self.metrics,
+            cluster=self._cluster,
+            journal=written,
             background=self._background,
             clock=self._clock,
         )
@@ -154,12 +168,13 @@ class App:
             classes=source,
             fetcher=fetcher,
             refresher=self.refresher,
-            events=told,
+            journal=written,
             pods=self._pods,
             background=self._background,
             clock=self._clock,
             boot_id=self._boot_id,
             allow_overrides=chosen.allow_attribute_override,
+            require_sync=chosen.require_sync,
         )
         self._unpublisher = unpublish.Unpublisher(
             self._table, files, self._background, self._unpublished
@@ -177,7 +192,9 @@ class App:
         for found in await startup.restore(
             self._records, self._mounter, self._table, self._host, self._boot_id
         ):
-            self._classes.remember(found.record.pod.namespace, found.record.class_name)
+            key = (found.record.pod.namespace, found.record.class_name)
+            self._classes.remember(*key)
+            self._secrets.remember(*key, found.record.secrets)
             self.refresher.adopted(found)
         server = await rpc.serve(
             self._settings.endpoint, self._servicers(), interceptors=[interceptors.Translator()]
@@ -188,6 +205,8 @@ class App:
                 parts.append(group.create_task(tasks.guard("memory", self._trim_when_quiet())))
                 if self._settings.provider_health_check:
                     parts.append(group.create_task(tasks.guard("health", self._check_providers())))
+                if self._settings.remove_startup_taint:
+                    parts.append(group.create_task(tasks.guard("taint", self._taint().run())))
                 for name, watch in self._reflectors:
                     ended = watch.start(loop)
                     parts.append(group.create_task(tasks.guard(name, _until(ended))))
@@ -198,6 +217,17 @@ class App:
                         part.cancel()
         finally:
             await self._stop(server)
+
+    def _taint(self) -> taint.Taint:
+        return taint.Taint(
+            self._api,
+            self._api_threads,
+            self._providers,
+            self._clock,
+            node=self._settings.node_id,
+            driver=self._settings.driver_name,
+            required=self._settings.providers_required,
+        )
 
     async def _stop(self, server: rpc.Server) -> None:
         """End in reverse: no new calls, those in flight, then what they stand on."""
@@ -247,6 +277,7 @@ class App:
         key = (gone.record.pod.namespace, gone.record.class_name)
         if all((v.record.pod.namespace, v.record.class_name) != key for v in self._table):
             self._classes.forget(*key)
+            self._cluster.forget(*key)
 
     async def _trim_when_quiet(self) -> None:
         while True:

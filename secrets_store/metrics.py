@@ -6,7 +6,6 @@ Source: driver-behaviour §10.
 """
 
 import platform
-from collections.abc import Callable
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
@@ -84,11 +83,6 @@ class Metrics:
             ("code", "host", "method"),
             registry=self.registry,
         )
-        self._volumes = Gauge(
-            "secrets_store_mounted_volumes",
-            "Volumes mounted on this node",
-            registry=self.registry,
-        )
         self._provider_up = Gauge(
             "secrets_store_provider_up",
             "Whether a provider in use answered its last health check",
@@ -128,10 +122,6 @@ class Metrics:
     def provider_up(self, provider: str, *, up: bool) -> None:
         """Tell how a provider's health check ended."""
         self._provider_up.labels(provider).set(int(up))
-
-    def watch_volumes(self, count: Callable[[], float]) -> None:
-        """Let the gauge of mounted volumes ask for its value when it is scraped."""
-        self._volumes.set_function(count)
 
     def _upstream(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, ("os_type", *labels, *_SCOPE), registry=self.registry)

@@ -67,6 +67,21 @@ class Settings:
         ours=True,
     )
     tmpfs_inodes: int = _flag(32768, "most files, directories and links of a volume", ours=True)
+    require_sync: bool = _flag(
+        False, "fail a first publish whose Secrets cannot be written", ours=True
+    )
+    sync_namespaces: str = _flag(
+        "", "comma list of namespaces that Secrets are written in; empty is all", ours=True
+    )
+    remove_startup_taint: bool = _flag(
+        False,
+        "remove the node's taint secrets-store.csi.k8s.io/agent-not-ready when volumes can be "
+        "mounted",
+        ours=True,
+    )
+    required_providers: str = _flag(
+        "", "comma list of providers that must answer before the taint is removed", ours=True
+    )
     provider_concurrency: int = _flag(
         8, "refreshes that one provider is asked for at the same time", ours=True
     )
@@ -99,13 +114,27 @@ class Settings:
 
         Upstream takes an empty item as the working directory.
         """
-        additional = (x.strip() for x in self.additional_provider_volume_paths.split(","))
-        return tuple(dict.fromkeys([*(x for x in additional if x), self.provider_volume]))
+        additional = _items(self.additional_provider_volume_paths)
+        return tuple(dict.fromkeys([*additional, self.provider_volume]))
+
+    @property
+    def allowed_namespaces(self) -> tuple[str, ...] | None:
+        """Namespaces that Secrets are written in; None: all."""
+        return _items(self.sync_namespaces) or None
+
+    @property
+    def providers_required(self) -> tuple[str, ...]:
+        """Providers that must answer before the startup taint is removed."""
+        return _items(self.required_providers)
 
     @property
     def interval_s(self) -> float | None:
         """The refresh interval of classes that set none; None if rotation is off."""
         return self.rotation_poll_interval_s if self.enable_secret_rotation else None
+
+
+def _items(text: str) -> tuple[str, ...]:
+    return tuple(x for x in (item.strip() for item in text.split(",")) if x)
 
 
 def flag_name(field: "dataclasses.Field[Any]") -> str:

@@ -10,6 +10,8 @@ MAX_NAME_BYTES = 255
 MAX_PARTS = 64
 """Deeper trees serve nobody, and walking one takes a descriptor and a stack frame a level."""
 MODE_BITS = 0o777
+PROVIDER_DEFAULT_MODE = 0o644
+"""What providers are told to use for files of which they know no better."""
 
 Files = Mapping[str, "File"]
 """Path inside the volume → file; paths relative, clean, of one volume."""
@@ -114,14 +116,24 @@ def _check_clashes(files: Files) -> None:
             parent = parent.rpartition("/")[0]
 
 
-def for_group(files: Files) -> Files:
-    """Return the files as a pod with ``fsGroup`` needs them: readable for the group.
+def with_modes(files: Files, *, group: int | None, default_mode: int | None) -> Files:
+    """Return the files with the modes that they are to have.
 
-    The default mode 0644 becomes 0440, so that only the group can read; a mode that the provider
-    chose gains the group's right to read and is otherwise left alone.
+    Args:
+        group: The pod's ``fsGroup``. The default mode 0644 becomes 0440, so that only the group
+            can read; a mode that the provider chose gains the group's right to read.
+        default_mode: Of the class; takes the place of the provider's default 0644.
     """
+    if group is None and default_mode is None:
+        return files
+    if default_mode is not None:
+        usual, others = default_mode, 0
+    else:
+        usual, others = 0o440, 0o040
     return {
-        path: File(file.contents, 0o440 if file.mode == 0o644 else file.mode | 0o040)
+        path: File(
+            file.contents, usual if file.mode == PROVIDER_DEFAULT_MODE else file.mode | others
+        )
         for path, file in files.items()
     }
 

@@ -1,5 +1,7 @@
 """SecretProviderClassPodStatus: what the cluster is told of one volume."""
 
+import dataclasses
+import datetime
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
@@ -13,6 +15,8 @@ NODE_LABEL = "internal.secrets-store.csi.k8s.io/node-name"
 NODE_ANNOTATION = "internal.secrets-store.csi.k8s.io/full-node-name"
 MAX_NAME = 253
 MAX_LABEL = 63
+CONDITION_TYPE = "Fresh"
+MAX_CONDITION_MESSAGE = 512
 
 
 class ObjectDict(TypedDict):
@@ -20,6 +24,16 @@ class ObjectDict(TypedDict):
 
     id: str
     version: str
+
+
+class ConditionDict(TypedDict):
+    """One condition, as metav1.Condition."""
+
+    type: str
+    status: str
+    reason: str
+    message: str
+    lastTransitionTime: str
 
 
 class StatusDict(TypedDict):
@@ -30,6 +44,44 @@ class StatusDict(TypedDict):
     targetPath: str
     mounted: bool
     objects: NotRequired[list[ObjectDict]]
+    conditions: NotRequired[list[ConditionDict]]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Condition:
+    """Whether a volume's contents are kept fresh.
+
+    Attributes:
+        fresh: The last check succeeded.
+        reason: One word in CamelCase.
+        message: For people; never with a secret.
+        since_s: Unix time of the last change of ``fresh`` or ``reason``.
+    """
+
+    fresh: bool
+    reason: str
+    message: str
+    since_s: float
+
+    def follows(self, before: "Condition | None") -> "Condition":
+        """Return what is to be shown after ``before``: the same one unless it has really changed.
+
+        A message that varies alone is no change, so that a failing provider causes one write.
+        """
+        if before is not None and (before.fresh, before.reason) == (self.fresh, self.reason):
+            return before
+        return self
+
+    def to_dict(self) -> ConditionDict:
+        """Return the wire form."""
+        at = datetime.datetime.fromtimestamp(self.since_s, datetime.UTC)
+        return {
+            "type": CONDITION_TYPE,
+            "status": "True" if self.fresh else "False",
+            "reason": self.reason,
+            "message": self.message[:MAX_CONDITION_MESSAGE],
+            "lastTransitionTime": at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        }
 
 
 def name(pod: volume.Pod, class_name: str, volume_name: str, *, shared: bool) -> str:
@@ -63,8 +115,9 @@ def build(
     target_path: str,
     objects: Mapping[str, str],
     node: str,
+    condition: Condition | None = None,
 ) -> dict[str, Any]:
-    """Build the whole object for a create."""
+    """Build the whole object for a create; without a condition the status is upstream's."""
     metadata: dict[str, Any] = {
         "name": object_name,
         "namespace": pod.namespace,
@@ -83,6 +136,8 @@ def build(
         status["objects"] = [
             {"id": key, "version": objects[key]} for key in sorted(objects, key=str.encode)
         ]
+    if condition is not None:
+        status["conditions"] = [condition.to_dict()]
     return {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "status": status}
 
 

@@ -13,6 +13,8 @@ REFRESH_REQUESTED_AT = "secrets-store.csi.k8s.io/refresh-requested-at"
 MIN_INTERVAL_S = 1.0
 MAX_INTERVAL_S = 366 * 86400.0
 NEVER = "never"
+DEFAULT_MODE = "defaultMode"
+"""Parameter of a class: octal mode of the files whose mode the provider leaves at its default."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -53,12 +55,30 @@ class ProviderClass:
             },
         )
 
+    @property
+    def default_mode(self) -> int | None:
+        """Mode of files that the provider leaves at 0644; None: leave them.
+
+        Raises: errors.ClassInvalid: not an octal number of at most 0777.
+        """
+        text = self.parameters.get(DEFAULT_MODE, "").strip()
+        if not text:
+            return None
+        digits = text.removeprefix("0o")
+        if not 1 <= len(digits) <= 4 or set(digits) - set("01234567") or int(digits, 8) > 0o777:
+            raise errors.ClassInvalid(
+                f"parameter {DEFAULT_MODE} of {self.namespace}/{self.name} must be an octal mode "
+                f"such as 0440, not {text[:16]!r}"
+            )
+        return int(digits, 8)
+
     def check(self) -> None:
         """Raise errors.ClassInvalid unless a provider can be asked with it."""
         if not self.provider:
             raise errors.ClassInvalid(f"provider not set in {self.namespace}/{self.name}")
         if not self.parameters:
             raise errors.ClassInvalid(f"parameters not set in {self.namespace}/{self.name}")
+        _ = self.default_mode
 
 
 def refresh_requested_s(annotations: Mapping[str, str]) -> float | None:

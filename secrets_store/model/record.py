@@ -27,6 +27,7 @@ class Record:
         last_check_s: Unix time of the last successful provider answer; 0 for an adopted volume.
         last_change_s: Unix time of the last change of contents.
         status_name: Of the volume's SecretProviderClassPodStatus.
+        secrets: Names of the Secrets that the class has, sorted.
         group: Group of the files, None if they were left alone.
         boot_id: Of the kernel that the mount lives in.
         self_written: The provider writes the files itself; there is no ``..data``.
@@ -52,6 +53,7 @@ class Record:
     self_written: bool = False
     needs_handover: bool = False
     mock: bool = False
+    secrets: tuple[str, ...] = ()
 
     def matches(self, request: volume.PublishRequest, boot_id: str) -> bool:
         """Tell whether this record is of the volume that a request names."""
@@ -97,6 +99,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "last_check_s": (int, float),
     "last_change_s": (int, float),
     "status_name": (str,),
+    "secrets": (list,),
     "group": (int, type(None)),
     "boot_id": (str,),
     "self_written": (bool,),
@@ -119,12 +122,15 @@ def _checked(document: Any) -> dict[str, Any]:
     for key in ("objects", "attributes", "pod"):
         if not all(isinstance(value, str) for value in document[key].values()):
             raise ValueError(f"{key} has another type")
+    if not all(isinstance(name, str) for name in document["secrets"]):
+        raise ValueError("secrets has another type")
     if document.pop("schema") != SCHEMA:
         raise ValueError("another schema")
     # What JSON can spell and nothing else can hold: half a character, a number without end.
     json.dumps(document, ensure_ascii=False, allow_nan=False).encode()
     return document | {
         "pod": volume.Pod(**document["pod"]),
+        "secrets": tuple(document["secrets"]),
         "last_check_s": float(document["last_check_s"]),
         "last_change_s": float(document["last_change_s"]),
     }

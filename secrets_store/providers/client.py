@@ -14,6 +14,7 @@ import grpc.aio
 from csi_spec import provider_pb2, provider_pb2_grpc
 from secrets_store import errors
 from secrets_store.log import Sealed
+from secrets_store.providers import retry_info
 
 API_VERSION = "v1alpha1"
 PERMISSION = "420"
@@ -169,4 +170,9 @@ def _failure(error: grpc.aio.AioRpcError, confidential: Sequence[str]) -> errors
             "maximum size in bytes of gRPC response"
         )
     words = code.name.title().replace("_", "").replace("Cancelled", "Canceled")
-    return errors.ProviderFailed(f"rpc error: code = {words} desc = {details}", code=code)
+    trailer = dict(error.trailing_metadata() or ()).get(retry_info.METADATA_KEY)
+    return errors.ProviderFailed(
+        f"rpc error: code = {words} desc = {details}",
+        code=code,
+        retry_after_s=retry_info.delay_s(trailer) if isinstance(trailer, bytes) else None,
+    )

@@ -59,7 +59,12 @@ class Contents:
         await self._host.run(self._mounter.unmount, target_path)
 
     async def store(
-        self, target_path: str, answer: client.Answer, group: int | None
+        self,
+        target_path: str,
+        answer: client.Answer,
+        *,
+        group: int | None,
+        default_mode: int | None,
     ) -> tuple[bool, payload.Payload]:
         """Check an answer's files and show exactly these; the volume's lock is held.
 
@@ -71,7 +76,7 @@ class Contents:
         checked = payload.check(answer.files)
         if not checked.files:
             return False, checked
-        files = checked.files if group is None else payload.for_group(checked.files)
+        files = payload.with_modes(checked.files, group=group, default_mode=default_mode)
         outcome = await self._host.run(self._write, target_path, files, group)
         if outcome.retired:
             self._background.spawn("retire files", self._retire(target_path))

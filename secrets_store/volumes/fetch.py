@@ -29,6 +29,14 @@ class Fetcher:
                 await self._providers.drop(question.provider)
             raise
 
+    def answers(self, provider: str) -> bool:
+        """Tell whether somebody listens on a provider's socket."""
+        try:
+            return self._providers.alive(provider)
+        except errors.ProviderMissing:
+            # No provider can have that name.
+            return False
+
     async def patiently(self, question: client.Question, wait: patience.Patience) -> client.Answer:
         """Ask until there is an answer, waiting for a provider that is missing, dead or hanging.
 

@@ -11,9 +11,9 @@ from secrets_store import errors, tasks
 from secrets_store import log as logs
 from secrets_store.host import mount
 from secrets_store.kube import store
-from secrets_store.model import payload, provider_class, record, volume
+from secrets_store.model import payload, provider_class, record, secret_objects, volume
 from secrets_store.providers import client
-from secrets_store.volumes import classes, contents, events, fetch, patience, questions, table
+from secrets_store.volumes import classes, contents, fetch, journal, patience, questions, table
 from secrets_store.volumes import refresh as refreshing
 
 CLASS_RETRY_S = 1.0
@@ -41,18 +41,19 @@ class Publisher:
         classes: classes.Classes,
         fetcher: fetch.Fetcher,
         refresher: refreshing.Refresher,
-        events: events.Events,
+        journal: journal.Journal,
         pods: store.Pods,
         background: tasks.Background,
         clock: tasks.Clock,
         boot_id: str,
         allow_overrides: bool,
+        require_sync: bool,
     ) -> None:
         self._table, self._contents, self._classes = volumes, contents, classes
-        self._fetcher, self._refresher, self._events = fetcher, refresher, events
+        self._fetcher, self._refresher, self._journal = fetcher, refresher, journal
         self._pods, self._boot_id = pods, boot_id
         self._background, self._clock = background, clock
-        self._allow_overrides = allow_overrides
+        self._allow_overrides, self._require_sync = allow_overrides, require_sync
         self._closed = False
 
     async def publish(self, request: volume.PublishRequest, remaining_s: float | None) -> str:
@@ -91,7 +92,10 @@ class Publisher:
     ) -> str:
         target = request.target_path
         wait = patience.Patience(
-            flight, self._clock, wait_s=wait_s, notice=lambda what: self._waits(request, what)
+            flight,
+            self._clock,
+            wait_s=wait_s,
+            notice=lambda what: self._journal.waits(request, what),
         )
         survey = await self._contents.survey(target)
         found = self._table.get(target)
@@ -133,25 +137,35 @@ class Publisher:
         known = self._record(request, fetched)
         found = self._table.enter(known)
         self._take(found, request)
-        # The contents are complete; neither of these can fail the publish any more.
-        await asyncio.gather(
-            self._table.save(found), self._refresher.write_status(found, first=True)
-        )
+        await self._report(found, request, fetched)
         self._refresher.schedule(found, chosen)
-        self._warn(request, fetched.checked)
-        _log.info(
-            "volume published",
-            extra=logs.pairs(
-                pod=request.pod,
-                serviceAccount=request.service_account,
-                spc=request.class_name,
-                provider=chosen.provider,
-                targetPath=request.target_path,
-                objects=questions.audit(known.objects),
-                seconds=round(self._clock.mono_s() - started, 4),
-            ),
-        )
+        if request.override_keys and not self._allow_overrides:
+            self._journal.attributes_ignored(request)
+        self._journal.duplicates(request.pod, fetched.checked)
+        self._journal.published(known, self._clock.mono_s() - started)
         return chosen.provider
+
+    async def _report(
+        self, found: table.Volume, request: volume.PublishRequest, fetched: _Fetched
+    ) -> None:
+        """Record the volume and tell the cluster of it.
+
+        The contents are complete, and neither can take them away; only where the Secrets are asked
+        to be part of success do they come first and may fail the publish.
+
+        Raises: errors.MountFailed: a Secret cannot be written.
+        """
+        told = self._refresher.first_report(found, fetched.chosen, fetched.checked)
+        if not (self._require_sync and fetched.chosen.secret_objects):
+            await asyncio.gather(self._table.save(found), told)
+            return
+        try:
+            (await told).check()
+        except errors.DriverError as error:
+            failed = errors.MountFailed(request.pod.namespace, request.pod.name, error)
+            failed.provider = fetched.chosen.provider
+            raise failed from error
+        await self._table.save(found)
 
     async def _class(
         self, request: volume.PublishRequest, wait: patience.Patience
@@ -185,7 +199,12 @@ class Publisher:
         try:
             answer = await self._fetcher.patiently(question, wait)
             flight.check()
-            _, checked = await self._contents.store(request.target_path, answer, request.group)
+            _, checked = await self._contents.store(
+                request.target_path,
+                answer,
+                group=request.group,
+                default_mode=chosen.default_mode,
+            )
         except errors.VolumeBusy:
             raise
         except errors.DriverError as error:
@@ -201,12 +220,7 @@ class Publisher:
         found = await self._table.put(self._record(request, None))
         self._take(found, request)
         self._refresher.adopted(found)
-        _log.info(
-            "volume adopted",
-            extra=logs.pairs(
-                pod=request.pod, spc=request.class_name, targetPath=request.target_path
-            ),
-        )
+        self._journal.adopted(found.record)
         return ""
 
     async def _mock(self, request: volume.PublishRequest, survey: contents.Survey) -> str:
@@ -268,36 +282,13 @@ class Publisher:
             else self._table.claim_status_name(
                 request.pod, request.class_name, request.target_path
             ),
+            secrets=tuple(sorted(secret_objects.names(chosen.secret_objects))) if chosen else (),
             group=request.group,
             boot_id=self._boot_id,
             self_written=bool(fetched and not fetched.checked.files),
             needs_handover=not request.handover.empty,
             mock=request.mock,
         )
-
-    def _waits(self, request: volume.PublishRequest, what: str) -> None:
-        _log.warning(
-            "publish waits",
-            extra=logs.pairs(pod=request.pod, spc=request.class_name, reason=what),
-        )
-        self._events.warning(request.pod, "SecretsNotAvailableYet", f"waiting: {what}")
-
-    def _warn(self, request: volume.PublishRequest, checked: payload.Payload) -> None:
-        if request.override_keys and not self._allow_overrides:
-            keys = ", ".join(request.override_keys)
-            self._events.warning(
-                request.pod,
-                "VolumeAttributesIgnored",
-                f"volume attributes do not override parameters of {request.class_name}, "
-                f"left out: {keys} (flag allow-attribute-override)",
-            )
-        if checked.duplicates:
-            self._events.warning(
-                request.pod,
-                "DuplicateFiles",
-                f"the provider returned more than one file for {', '.join(checked.duplicates)}; "
-                "the last one is shown",
-            )
 
 
 def _complete(found: table.Volume, survey: contents.Survey) -> bool:

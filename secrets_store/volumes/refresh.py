@@ -7,27 +7,30 @@ still there. A failed check keeps the old files and tells. Source: design §3.
 
 import asyncio
 import dataclasses
+import random
 
-from secrets_store import errors, metrics, tasks
+from secrets_store import errors, tasks
 from secrets_store import log as logs
-from secrets_store.model import backoff, due, provider_class
+from secrets_store.model import backoff, due, payload, pod_status, provider_class, secret_objects
 from secrets_store.providers import client
 from secrets_store.volumes import (
     classes,
+    cluster,
     contents,
-    events,
     fetch,
+    gates,
+    journal,
     questions,
     schedule,
-    status,
+    sync_report,
     table,
 )
 
 PROVIDER_TIMEOUT_S = 110.0
-STATUS_DEADLINE_S = 2.0
 RETRY_BASE_S = 2.0
 RETRY_CAP_S = 300.0
 MIN_RETRY_S = 0.5
+AWAY_LOOK_S = 0.5
 
 _log = logs.get(__name__)
 
@@ -58,18 +61,19 @@ class Refresher:
         contents: contents.Contents,
         classes: classes.Classes,
         fetcher: fetch.Fetcher,
-        statuses: status.StatusWriter,
-        events: events.Events,
-        metrics: metrics.Metrics,
+        cluster: cluster.Cluster,
+        journal: journal.Journal,
         background: tasks.Background,
         clock: tasks.Clock,
     ) -> None:
         self._policy, self._table, self._contents = policy, volumes, contents
-        self._classes, self._fetcher, self._statuses = classes, fetcher, statuses
-        self._events, self._metrics = events, metrics
+        self._classes, self._fetcher, self._cluster = classes, fetcher, cluster
+        self._journal = journal
         self._background, self._clock = background, clock
         self._schedule = schedule.Schedule(volumes, clock, self._start)
+        self._gates = gates.Gates(clock)
         self._slots: dict[str, asyncio.Semaphore] = {}
+        self._away: set[str] = set()
 
     async def run(self) -> None:
         """Start checks at their time until cancelled."""
@@ -122,24 +126,40 @@ class Refresher:
             if found.record.pod.uid == pod_uid and requested_s > found.record.last_check_s:
                 self.request(found)
 
-    async def write_status(self, found: table.Volume, *, first: bool) -> None:
-        """Let the cluster know; what cannot be written now is tried again in the background."""
-        if found.record.mock:
-            return
-        try:
-            await self._statuses.write(found, first=first, deadline_s=STATUS_DEADLINE_S)
-        except errors.ApiError as error:
+    async def first_report(
+        self, found: table.Volume, chosen: provider_class.ProviderClass, checked: payload.Payload
+    ) -> sync_report.SyncReport:
+        """Tell the cluster of a volume that was just filled: status object, then Secrets."""
+        found.condition = self._fresh(found)
+        await self._write_status(found, first=True)
+        report = await self._cluster.secrets(found, chosen, checked.files, verify=False)
+        self._retry_secrets(found, report)
+        return report
+
+    async def _write_status(self, found: table.Volume, *, first: bool) -> None:
+        told = await self._cluster.status(found, first=first)
+        if told.again:
             found.chores += 1
-            denied = isinstance(error, errors.Forbidden)
-            wait_s = RETRY_CAP_S if denied else self._backoff_s(found.chores)
-            self._chores_in(found, wait_s)
-            if found.chores == 1:
-                _log.warning(
-                    "status object not written, will be tried again",
-                    extra=logs.pairs(pod=found.record.pod, reason=str(error)),
-                )
+            self._chores_in(found, RETRY_CAP_S if told.denied else self._backoff_s(found.chores))
         else:
             found.chores = 0
+
+    def _retry_secrets(self, found: table.Volume, report: sync_report.SyncReport) -> None:
+        """Check a volume again soon if its Secrets could not be written.
+
+        Their contents are not kept, so another try begins with the provider.
+        """
+        mendable = [x for x in report.failed if isinstance(x, errors.SecretNotWritten)]
+        found.failures = found.failures + 1 if mendable else 0
+        found.retry_secrets = bool(mendable)
+        if mendable:
+            denied = any(isinstance(x.cause, errors.Forbidden) for x in mendable)
+            self._check_in(found, RETRY_CAP_S if denied else self._backoff_s(found.failures))
+
+    def _fresh(self, found: table.Volume) -> pod_status.Condition:
+        now = self._clock.wall_s()
+        told = pod_status.Condition(True, "Checked", "contents are as the provider has them", now)
+        return told.follows(found.condition)
 
     def _interval_s(self, chosen: provider_class.ProviderClass) -> float | None:
         return provider_class.interval_s(chosen.annotations, self._policy.interval_s)
@@ -151,6 +171,10 @@ class Refresher:
     def _chores_in(self, found: table.Volume, wait_s: float) -> None:
         found.chores_due_mono = self._clock.mono_s() + wait_s
         self._schedule.at(found, found.chores_due_mono)
+
+    @staticmethod
+    def _jitter() -> float:
+        return random.uniform(1.0, 1.1)  # noqa: S311 - spreads load
 
     def _backoff_s(self, attempt: int) -> float:
         wait_s = backoff.full_jitter(attempt, base_s=RETRY_BASE_S, cap_s=RETRY_CAP_S)
@@ -194,7 +218,7 @@ class Refresher:
         if found.unplanned:
             await self._plan(found)
         if found.chores:
-            await self.write_status(found, first=False)
+            await self._write_status(found, first=False)
 
     async def _plan(self, found: table.Volume) -> None:
         """Find out from the class whether the volume is due now, or when it will be."""
@@ -215,14 +239,49 @@ class Refresher:
         started = self._clock.mono_s()
         found.check_due_mono = None
         chosen = await self._class(found)
-        if self._interval_s(chosen) is None and not found.requested:
+        wanted = found.requested or found.retry_secrets
+        if self._interval_s(chosen) is None and not wanted:
             return
         chosen.check()
         if found.record.needs_handover and not self._usable(found):
             found.awaits_handover = True
             return
+        closed_s = 0.0 if found.requested else self._gates.wait_s(chosen)
+        if closed_s:
+            self._check_in(found, closed_s * self._jitter())
+            return
         found.requested = False
-        question = questions.build(
+        try:
+            answer = await self._fetcher.once(
+                self._question(found, chosen), timeout_s=PROVIDER_TIMEOUT_S
+            )
+        except errors.DriverError as error:
+            self._gates.failed(chosen, error)
+            if gates.is_absence(error):
+                self._await_return(chosen.provider)
+            raise
+        self._gates.passed(chosen)
+        edited = chosen.generation != found.record.class_generation
+        applied = await self._apply(found, chosen, answer)
+        if applied is None:
+            return
+        changed, checked = applied
+        self.schedule(found, chosen)
+        found.condition = self._fresh(found)
+        await self._write_status(found, first=False)
+        report = await self._cluster.secrets(
+            found, chosen, checked.files, verify=not (changed or edited)
+        )
+        self._retry_secrets(found, report)
+        self._journal.duplicates(found.record.pod, checked)
+        self._journal.refreshed(
+            found.record, changed=changed, seconds=self._clock.mono_s() - started
+        )
+
+    def _question(
+        self, found: table.Volume, chosen: provider_class.ProviderClass
+    ) -> client.Question:
+        return questions.build(
             chosen,
             target_path=found.record.target_path,
             attributes=found.record.attributes,
@@ -230,24 +289,41 @@ class Refresher:
             objects=found.record.objects,
             allow_overrides=self._policy.allow_overrides,
         )
-        answer = await self._fetcher.once(question, timeout_s=PROVIDER_TIMEOUT_S)
-        changed = await self._apply(found, chosen, answer)
-        if changed is None:
-            return
-        found.failures = 0
-        self.schedule(found, chosen)
-        await self.write_status(found, first=False)
-        self._succeeded(found, changed=changed, seconds=self._clock.mono_s() - started)
+
+    def _await_return(self, provider: str) -> None:
+        """Check the volumes of a provider that is away as soon as it is back."""
+        if provider not in self._away:
+            self._away.add(provider)
+            self._background.spawn("provider return", self._returned(provider))
+
+    async def _returned(self, provider: str) -> None:
+        never = asyncio.Event()
+        try:
+            while not self._fetcher.answers(provider):
+                await self._clock.wait(never, AWAY_LOOK_S)
+                if not any(found.record.provider == provider for found in self._table):
+                    return
+        finally:
+            self._away.discard(provider)
+        self._gates.open_provider(provider)
+        for found in self._table:
+            if found.record.provider == provider and found.failures:
+                self._check_in(found, 0.0)
 
     async def _apply(
         self, found: table.Volume, chosen: provider_class.ProviderClass, answer: client.Answer
-    ) -> bool | None:
-        """Write and record an answer; None if the volume has gone while the provider was asked."""
+    ) -> tuple[bool, payload.Payload] | None:
+        """Write and record an answer; None if the volume has gone while the provider was asked.
+
+        Returns: Whether the contents changed, and the checked files.
+        """
         target = found.record.target_path
         async with self._table.locks.hold(target):
             if self._table.get(target) is not found or self._table.running(target) is not None:
                 return None
-            changed, checked = await self._contents.store(target, answer, found.record.group)
+            changed, checked = await self._contents.store(
+                target, answer, group=found.record.group, default_mode=chosen.default_mode
+            )
             known, now = found.record, self._clock.wall_s()
             objects = dict(answer.objects)
             if not checked.files:
@@ -262,60 +338,30 @@ class Refresher:
                     objects=objects,
                     last_check_s=now,
                     last_change_s=now if changed else known.last_change_s,
+                    secrets=tuple(sorted(secret_objects.names(chosen.secret_objects))),
                     self_written=not checked.files,
                 )
             )
-        return changed
+        return changed, checked
 
     def _usable(self, found: table.Volume) -> bool:
         return not found.handover.empty and found.handover_ends_s > self._clock.wall_s()
 
-    def _succeeded(self, found: table.Volume, *, changed: bool, seconds: float) -> None:
-        known = found.record
-        self._metrics.refresh_ok(known.provider, changed=changed, duration_s=seconds)
-        if not changed:
-            return
-        _log.info(
-            "volume refreshed",
-            extra=logs.pairs(
-                pod=known.pod,
-                serviceAccount=known.service_account,
-                spc=known.class_name,
-                provider=known.provider,
-                objects=questions.audit(known.objects),
-                seconds=round(seconds, 4),
-            ),
-        )
-        self._events.normal(
-            known.pod,
-            "MountRotationComplete",
-            f"successfully rotated mounted contents for spc {known.pod.namespace}/"
-            f"{known.class_name}",
-            source=events.ROTATION,
-        )
-
     def _failed(self, found: table.Volume, error: errors.DriverError) -> None:
-        known = found.record
-        if self._table.get(known.target_path) is not found:
+        if self._table.get(found.record.target_path) is not found:
             return
         found.failures += 1
         wait_s = self._backoff_s(found.failures)
+        told = pod_status.Condition(False, error.metric_type, str(error), self._clock.wall_s())
+        follows = told.follows(found.condition)
+        if follows is not found.condition:
+            found.condition = follows
+            found.chores = max(found.chores, 1)
+            self._chores_in(found, 0.0)
         if found.unplanned:
             self._chores_in(found, wait_s)
         else:
             self._check_in(found, min(wait_s, self._policy.interval_s or RETRY_CAP_S))
-        self._metrics.refresh_failed(known.provider, error.metric_type)
-        _log.log(
-            logs.WARNING if found.failures == 1 else logs.DEBUG,
-            "refresh failed, the volume keeps its files",
-            extra=logs.pairs(
-                pod=known.pod, spc=known.class_name, provider=known.provider, reason=str(error),
-                retryInSeconds=round(wait_s, 1),
-            ),
-        )  # fmt: skip
-        self._events.warning(
-            known.pod,
-            "MountRotationFailed",
-            f"provider mount err: {error}",
-            source=events.ROTATION,
+        self._journal.refresh_failed(
+            found.record, error, failures=found.failures, retry_in_s=wait_s
         )

@@ -21,6 +21,8 @@ class StatusWriter:
         self, api: client.Client, threads: tasks.Threads, watch: store.Statuses, *, node: str
     ) -> None:
         self._api, self._threads, self._watch, self._node = api, threads, watch, node
+        # Upstream's CRD prunes conditions: once that is seen, none are sent.
+        self._conditions = True
 
     async def write(self, found: table.Volume, *, first: bool, deadline_s: float) -> None:
         """Let the status object say what the record says.
@@ -40,10 +42,13 @@ class StatusWriter:
             target_path=known.target_path,
             objects=known.objects,
             node=self._node,
+            condition=found.condition if self._conditions else None,
         )
         if self._current(found.status, wanted):
             return
         found.status = await self._threads.run(self._put, wanted, first, deadline_s)
+        if "conditions" in wanted["status"] and "conditions" not in found.status["status"]:
+            self._conditions = False
 
     def _current(self, written: dict[str, Any] | None, wanted: dict[str, Any]) -> bool:
         if written is None or pod_status.merge(written, wanted) is not None:

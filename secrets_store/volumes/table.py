@@ -40,6 +40,8 @@ class Volume:
         awaits_handover: A check waits for what kubelet hands over with its next publish.
         working, again: A background task has the volume; it is wanted once more.
         status: The status object as last written, None if it is not known.
+        condition: How the last check ended, and since when that is so.
+        retry_secrets: Secrets could not be written; the next check is made for them.
     """
 
     record: record.Record
@@ -55,6 +57,8 @@ class Volume:
     working: bool = False
     again: bool = False
     status: dict[str, Any] | None = None
+    condition: pod_status.Condition | None = None
+    retry_secrets: bool = False
 
 
 class InFlight:

@@ -32,6 +32,10 @@ EVERY_FLAG: dict[str, object] = {
     "tmpfs-size": 1048576,
     "tmpfs-inodes": 100,
     "provider-concurrency": 2,
+    "require-sync": True,
+    "sync-namespaces": "a,b",
+    "remove-startup-taint": True,
+    "required-providers": "vault",
 }
 
 

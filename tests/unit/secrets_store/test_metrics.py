@@ -121,7 +121,7 @@ def test_a_series_appears_with_its_first_measurement() -> None:
         if not sample.name.startswith("process_")
     }
 
-    assert driver_series == {"target_info", "secrets_store_mounted_volumes"}
+    assert driver_series == {"target_info"}
 
 
 def test_the_target_is_told() -> None:
@@ -136,8 +136,6 @@ def test_the_target_is_told() -> None:
 
 def test_our_own_series() -> None:
     counted = metrics.Metrics()
-    volumes = [1, 2, 3]
-    counted.watch_volumes(lambda: len(volumes))
     counted.provider_up("kms", up=True)
     counted.provider_up("vault", up=False)
     counted.api_request("GET", "10.0.0.1:443", "200")
@@ -145,7 +143,6 @@ def test_our_own_series() -> None:
 
     found = scraped(counted)
 
-    assert found["secrets_store_mounted_volumes"].samples[0].value == 3.0
     assert {s.labels["provider"]: s.value for s in found["secrets_store_provider_up"].samples} == {
         "kms": 1.0,
         "vault": 0.0,
@@ -153,8 +150,6 @@ def test_our_own_series() -> None:
     (requests,) = found["rest_client_requests"].samples
     assert (requests.name, requests.value) == ("rest_client_requests_total", 2.0)
     assert requests.labels == {"code": "200", "host": "10.0.0.1:443", "method": "GET"}
-    volumes.clear()
-    assert scraped(counted)["secrets_store_mounted_volumes"].samples[0].value == 0.0
 
 
 def test_two_drivers_in_one_process_count_apart() -> None:

@@ -146,7 +146,22 @@ def test_contents_show_in_no_repr() -> None:
     [(0o644, 0o440), (0o600, 0o640), (0o400, 0o440), (0, 0o040), (0o755, 0o755), (0o640, 0o640)],
 )
 def test_a_group_can_read(mode: int, for_group: int) -> None:
-    assert payload.for_group({"a": File(b"x", mode)}) == {"a": File(b"x", for_group)}
+    files = {"a": File(b"x", mode)}
+    assert payload.with_modes(files, group=2000, default_mode=None) == {"a": File(b"x", for_group)}
+
+
+@pytest.mark.parametrize("group", [None, 2000])
+def test_a_class_s_mode_takes_the_place_of_the_default(group: int | None) -> None:
+    files = {"default": File(b"x", 0o644), "chosen": File(b"x", 0o600)}
+    assert payload.with_modes(files, group=group, default_mode=0o400) == {
+        "default": File(b"x", 0o400),
+        "chosen": File(b"x", 0o600),
+    }
+
+
+def test_without_group_and_mode_the_files_stay_as_they_are() -> None:
+    files = {"a": File(b"x", 0o644)}
+    assert payload.with_modes(files, group=None, default_mode=None) is files
 
 
 A, B = File(b"a", 0o644), File(b"b", 0o644)

@@ -1,0 +1,89 @@
+"""Not asking a provider in vain: one back-off for all volumes of a class, not one for each.
+
+A provider that is overloaded or away would otherwise be asked by every pod of the node at its own
+pace. The gate opens by time, when the class is edited, when a check succeeds, and when a provider
+that was away is back.
+"""
+
+import dataclasses
+
+from secrets_store import errors, tasks
+from secrets_store.model import backoff, provider_class
+
+BASE_S, CAP_S = 2.0, 300.0
+MIN_S = 0.5
+
+Key = tuple[str, str, str]
+"""Provider, namespace and name of the class."""
+
+_TRANSIENT = frozenset(
+    {
+        errors.Code.UNAVAILABLE,
+        errors.Code.RESOURCE_EXHAUSTED,
+        errors.Code.DEADLINE_EXCEEDED,
+        errors.Code.ABORTED,
+    }
+)
+
+
+@dataclasses.dataclass(slots=True)
+class _Gate:
+    generation: int
+    failures: int = 0
+    opens_mono: float = 0.0
+
+
+class Gates:
+    """The gates of one node; on the event loop."""
+
+    def __init__(self, clock: tasks.Clock) -> None:
+        self._clock = clock
+        self._gates: dict[Key, _Gate] = {}
+
+    def wait_s(self, chosen: provider_class.ProviderClass) -> float:
+        """Return how long no volume of a class should ask; 0 if it may now."""
+        gate = self._gates.get(_key(chosen))
+        if gate is None or gate.generation != chosen.generation:
+            return 0.0
+        return max(0.0, gate.opens_mono - self._clock.mono_s())
+
+    def passed(self, chosen: provider_class.ProviderClass) -> None:
+        """Open the gate of a class: its provider has answered."""
+        self._gates.pop(_key(chosen), None)
+
+    def failed(self, chosen: provider_class.ProviderClass, error: errors.DriverError) -> None:
+        """Close the gate for a while, if asking again could help and would be a burden."""
+        if not is_transient(error):
+            return
+        gate = self._gates.get(_key(chosen))
+        if gate is None or gate.generation != chosen.generation:
+            gate = self._gates[_key(chosen)] = _Gate(chosen.generation)
+        gate.failures += 1
+        told_s = error.retry_after_s if isinstance(error, errors.ProviderFailed) else None
+        wait_s = backoff.full_jitter(gate.failures, base_s=BASE_S, cap_s=CAP_S)
+        gate.opens_mono = self._clock.mono_s() + max(MIN_S, wait_s, told_s or 0.0)
+
+    def open_provider(self, provider: str) -> None:
+        """Open all gates of a provider that is back."""
+        for key in [key for key in self._gates if key[0] == provider]:
+            del self._gates[key]
+
+
+def is_transient(error: errors.DriverError) -> bool:
+    """Tell whether a provider may answer later without anybody doing anything about it."""
+    return isinstance(error, errors.ProviderMissing) or (
+        isinstance(error, errors.ProviderFailed) and error.status_code in _TRANSIENT
+    )
+
+
+def is_absence(error: errors.DriverError) -> bool:
+    """Tell whether nobody was there to answer."""
+    return isinstance(error, errors.ProviderMissing) or (
+        isinstance(error, errors.ProviderFailed)
+        and error.status_code is errors.Code.UNAVAILABLE
+        and not error.error_code
+    )
+
+
+def _key(chosen: provider_class.ProviderClass) -> Key:
+    return chosen.provider, chosen.namespace, chosen.name
