@@ -57,21 +57,24 @@ def path_segment(name: str) -> str:
     return ""
 
 
-def qualified_name(name: str) -> str:
-    """Return what is wrong with a label or annotation key, nothing if it is well formed."""
+def qualified_name(name: str) -> list[str]:
+    """Return all that is wrong with a label or annotation key."""
     prefix, slash, last = name.rpartition("/")
-    if slash and (not prefix or subdomain(prefix)):
-        return f"prefix part {subdomain(prefix) or 'must be non-empty'}"
+    wrong = []
+    if slash and not prefix:
+        wrong.append("prefix part must be non-empty")
+    elif slash and (why := subdomain(prefix)):
+        wrong.append(f"prefix part {why}")
     if not last:
-        return "name part must be non-empty"
+        wrong.append("name part must be non-empty")
     if len(last) > 63:
-        return "name part must be no more than 63 characters"
+        wrong.append("name part must be no more than 63 bytes")
     if not _QUALIFIED.fullmatch(last):
-        return (
+        wrong.append(
             "name part must consist of letters, digits, '-', '_' or '.', with a letter or digit "
             f"at each end (regex: '{_QUALIFIED.pattern}')"
         )
-    return ""
+    return wrong
 
 
 def label_value(value: str) -> str:
@@ -130,14 +133,14 @@ def validate(meta: objects.Object, name_rule: NameRule) -> list[errors.Cause]:
     elif why := name_rule(meta["name"]):
         causes.append(errors.invalid_value("metadata.name", meta["name"], why))
     for key, value in meta.get("labels", {}).items():
-        if why := qualified_name(key):
+        for why in qualified_name(key):
             causes.append(errors.invalid_value("metadata.labels", key, why))
         if why := label_value(value):
             causes.append(errors.invalid_value("metadata.labels", value, why))
     size = 0
     for key, value in meta.get("annotations", {}).items():
         size += len(key.encode()) + len(value.encode())
-        if why := qualified_name(key.lower()):
+        for why in qualified_name(key.lower()):
             causes.append(errors.invalid_value("metadata.annotations", key, why))
     if size > _ANNOTATIONS_LIMIT_BYTES:
         causes.append(
@@ -147,7 +150,7 @@ def validate(meta: objects.Object, name_rule: NameRule) -> list[errors.Cause]:
         )
     causes += _owner_causes(meta.get("ownerReferences", []))
     for finalizer in meta.get("finalizers", []):
-        if why := qualified_name(str(finalizer)):
+        for why in qualified_name(str(finalizer)):
             causes.append(errors.invalid_value("metadata.finalizers", finalizer, why))
     return causes
 

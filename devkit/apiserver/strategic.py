@@ -90,6 +90,9 @@ def _merge_list(
     if not _merges(shape) or {"$patch": "replace"} in patch:
         return [objects.copy(item) for item in patch if item != {"$patch": "replace"}]
     key = shape.get(_KEY, "")
+    if not items and order is None:
+        # Nothing to merge with: the items are taken as they are, without those to be deleted.
+        return [objects.copy(item) for item in patch if _directive(item) != "delete"]
     merged = list(items)
     for item in patch:
         if key:
@@ -103,6 +106,10 @@ def _merge_list(
         [_identity(item, key) for item in (kept if order is None else order)],
         key,
     )
+
+
+def _directive(item: Any) -> Any:
+    return item.get("$patch") if isinstance(item, dict) else None
 
 
 def _identity(item: Any, key: str) -> Any:
