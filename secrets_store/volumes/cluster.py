@@ -59,11 +59,13 @@ class Cluster:
         chosen: provider_class.ProviderClass,
         files: payload.Files,
         *,
+        first: bool,
         verify: bool,
     ) -> sync_report.SyncReport:
         """Let the Secrets of the class say what the files say, and tell the pod of failures.
 
         Args:
+            first: The volume was just published; its Secrets are news to nobody.
             verify: Nothing has changed; only what others have done to the Secrets is repaired.
         """
         if chosen.secret_objects and not files:
@@ -72,7 +74,7 @@ class Cluster:
             report = await self._secrets.verify(found, chosen, files)
         else:
             report = await self._secrets.write(found, chosen, files)
-        self._tell(found, report, first=not verify)
+        self._tell(found, report, first=first)
         return report
 
     def forget(self, namespace: str, class_name: str) -> None:
@@ -86,11 +88,10 @@ class Cluster:
     def _tell(self, found: table.Volume, report: sync_report.SyncReport, *, first: bool) -> None:
         pod = found.record.pod
         for failure in report.failed:
-            known = found.record.last_change_s != found.record.last_check_s
-            reason = "SecretRotationFailed" if known else "FailedToCreateSecret"
-            source = events.ROTATION if known else events.CONTROLLER
+            reason = "FailedToCreateSecret" if first else "SecretRotationFailed"
             if isinstance(failure, errors.SecretForeign):
                 reason = "SecretConflict"
+            source = events.CONTROLLER if first else events.ROTATION
             self._events.warning(pod, reason, str(failure), source=source)
         if report.written and not first:
             self._events.normal(

@@ -132,7 +132,7 @@ class Refresher:
         """Tell the cluster of a volume that was just filled: status object, then Secrets."""
         found.condition = self._fresh(found)
         await self._write_status(found, first=True)
-        report = await self._cluster.secrets(found, chosen, checked.files, verify=False)
+        report = await self._cluster.secrets(found, chosen, checked.files, first=True, verify=False)
         self._retry_secrets(found, report)
         return report
 
@@ -270,7 +270,7 @@ class Refresher:
         found.condition = self._fresh(found)
         await self._write_status(found, first=False)
         report = await self._cluster.secrets(
-            found, chosen, checked.files, verify=not (changed or edited)
+            found, chosen, checked.files, first=False, verify=not (changed or edited)
         )
         self._retry_secrets(found, report)
         self._journal.duplicates(found.record.pod, checked)
