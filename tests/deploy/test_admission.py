@@ -1,6 +1,7 @@
 """Rules in CEL, on a real API server: whose status a driver may write, which classes pass."""
 
 import time
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -14,10 +15,11 @@ pytestmark = pytest.mark.timeout(90)
 GROUP = f"{upstream.GROUP}/v1"
 NODE_LABEL = "internal.secrets-store.csi.k8s.io/node-name"
 STATUSES = f"/apis/{GROUP}/namespaces/default/secretproviderclasspodstatuses"
+NODES = "/api/v1/nodes"
 SECRETS = "/api/v1/namespaces/default/secrets"
 CLASSES = f"/apis/{GROUP}/namespaces/default/secretproviderclasses"
 INTERVAL = "secrets-store.csi.k8s.io/rotation-interval"
-SYNC = ("secret-sync", "secret-sync/everywhere")
+FOLDERS = ("", "secret-sync", "secret-sync/everywhere", "startup-taint")
 
 
 class Cluster:
@@ -66,19 +68,25 @@ class Cluster:
 def cluster(real: assets.RealAPIServer) -> Cluster:
     """The manifests, with their rules in force: the server learns of each by a watch."""
     made = Cluster(real)
-    for name in ("", *SYNC):
+    for name in FOLDERS:
         list(manifests.apply(made.admin, manifests.folder(name)))
     driver = made.driver("settling")
     wait_for_code(driver, STATUSES, status("settling", "elsewhere"), 403)
     wait_for_code(driver, SECRETS, secret("settling"), 403)
+    made.admin.request("POST", NODES, node("settling")).decoded()
+    patch = [{"op": "add", "path": "/metadata/labels", "value": {"a": "b"}}]
+    wait_for_code(driver, f"{NODES}/settling", patch, 403, "application/json-patch+json")
     wait_for_code(made.admin, CLASSES, a_class(annotations={INTERVAL: "soon"}), 422)
     return made
 
 
-def wait_for_code(who: client.Client, path: str, body: Any, code: int) -> None:
-    """Try a create without effect until it is answered as it should be."""
+def wait_for_code(
+    who: client.Client, path: str, body: Any, code: int, patch_type: str = ""
+) -> None:
+    """Try a create or a patch without effect until it is answered as it should be."""
+    method, media = ("PATCH", patch_type) if patch_type else ("POST", "application/json")
     ends_mono = time.monotonic() + 60
-    while who.request("POST", path + "?dryRun=All", body).code != code:
+    while who.request(method, path + "?dryRun=All", body, content_type=media).code != code:
         assert time.monotonic() < ends_mono, "the rules do not come into force"
         time.sleep(0.1)
 
@@ -89,6 +97,15 @@ def status(name: str, label: str) -> manifests.Object:
         "kind": "SecretProviderClassPodStatus",
         "metadata": {"name": name, "labels": {NODE_LABEL: label} if label else {}},
         "status": {"podName": name, "mounted": True},
+    }
+
+
+def node(name: str, *taints: manifests.Object) -> manifests.Object:
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": name},
+        "spec": {"taints": list(taints)},
     }
 
 
@@ -182,9 +199,67 @@ class TestCopies:
         assert answer.code == 403
         assert "writes no Secret of type" in answer.obj["message"]
 
+    def test_nothing_of_others_unless_they_hand_it_over(self, cluster: Cluster) -> None:
+        driver = cluster.driver("node-1")
+        patch = {"metadata": {"labels": {"secrets-store.csi.k8s.io/managed": "true"}}}
+        media = "application/strategic-merge-patch+json"
+        path = f"{SECRETS}/theirs"
+        cluster.admin.request("POST", SECRETS, secret("theirs")).decoded()
+        assert driver.request("PATCH", path, patch, content_type=media).code == 403
+        assert driver.request("DELETE", path).code == 403
+        adopt = {"metadata": {"annotations": {"secrets-store.csi.k8s.io/adopt": "true"}}}
+        cluster.admin.request("PATCH", path, adopt, content_type=media).decoded()
+        assert driver.request("PATCH", path, patch, content_type=media).code == 200
+
     def test_no_list(self, cluster: Cluster) -> None:
         driver = cluster.driver("node-1")
         assert driver.request("GET", SECRETS).code == 403
+
+
+class TestStartupTaint:
+    media = "application/json-patch+json"
+    ours = MappingProxyType(
+        {"key": "secrets-store.csi.k8s.io/agent-not-ready", "effect": "NoSchedule"}
+    )
+    other = MappingProxyType({"key": "gpu", "effect": "NoSchedule"})
+
+    def made(self, cluster: Cluster, name: str) -> str:
+        cluster.admin.request(
+            "POST", NODES, node(name, dict(self.ours), dict(self.other))
+        ).decoded()
+        return f"{NODES}/{name}"
+
+    def patch(self, taints: list[Any], **more: Any) -> list[manifests.Object]:
+        changes = [{"op": "replace", "path": "/spec/taints", "value": taints}]
+        return changes + [{"op": "add", "path": path, "value": v} for path, v in more.items()]
+
+    def test_its_own_taint_goes(self, cluster: Cluster) -> None:
+        path, driver = self.made(cluster, "new-1"), cluster.driver("new-1")
+        change = self.patch(self.others(cluster, path))
+        assert driver.request("PATCH", path, change, content_type=self.media).code == 200
+
+    def test_not_of_another_node(self, cluster: Cluster) -> None:
+        path, driver = self.made(cluster, "new-2"), cluster.driver("node-1")
+        change = self.patch(self.others(cluster, path))
+        assert driver.request("PATCH", path, change, content_type=self.media).code == 403
+
+    def test_nothing_else(self, cluster: Cluster) -> None:
+        path, driver = self.made(cluster, "new-3"), cluster.driver("new-3")
+        others = self.others(cluster, path)
+        kept = [dict(self.ours), *others]
+        for change in (
+            self.patch([]),
+            self.patch([*kept, {"key": "mine", "effect": "NoExecute"}]),
+            self.patch(others, **{"/metadata/labels": {"zone": "a"}}),
+            self.patch(others, **{"/metadata/annotations": {"zone": "a"}}),
+            self.patch(others, **{"/spec/unschedulable": True}),
+        ):
+            assert driver.request("PATCH", path, change, content_type=self.media).code == 403
+
+    def others(self, cluster: Cluster, path: str) -> list[Any]:
+        """All taints but ours: the API server puts one of its own on every new node."""
+        taints = cluster.admin.request("GET", path).decoded()["spec"]["taints"]
+        return [taint for taint in taints if taint["key"] != self.ours["key"]]
 
 
 class TestClasses:

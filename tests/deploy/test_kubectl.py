@@ -53,7 +53,7 @@ def test_kustomize_gives_what_the_folder_holds(kubectl: Kubectl) -> None:
 
 
 def test_components_join_an_overlay(kubectl: Kubectl, tmp_path: pathlib.Path) -> None:
-    components = ["openshift", "kms-cluster-access"]
+    components = ["openshift", "kms-cluster-access", "startup-taint"]
     base = os.path.relpath(manifests.FOLDER, tmp_path)
     overlay = {"resources": [base], "components": [f"{base}/{name}" for name in components]}
     (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
@@ -64,6 +64,9 @@ def test_components_join_an_overlay(kubectl: Kubectl, tmp_path: pathlib.Path) ->
     provider = manifests.one(found, "DaemonSet", manifests.PROVIDER)["spec"]["template"]["spec"]
     assert provider["automountServiceAccountToken"] is True
     assert provider["containers"][0]["args"][-1] == "--allow-default-audience=true"
+    driver = manifests.one(found, "DaemonSet", manifests.DRIVER)
+    arguments = manifests.containers(driver)["secrets-store"]["args"]
+    assert arguments[-1] == "--remove-startup-taint=true"
     assert manifests.one(found, "ClusterRole", "kms-csi-provider")
     assert manifests.one(found, "RoleBinding", "secrets-store-csi-privileged")
 
