@@ -336,7 +336,7 @@ async def _run(chosen: settings.Settings, api: client.Client, counted: metrics.M
     try:
         async with App(chosen, api=api, metrics=counted).serving():
             # What start-up has made lives as long as the process: not worth collecting again.
-            gc.collect()
+            memory.trim()
             gc.freeze()
             _log.info(
                 "driver started",
