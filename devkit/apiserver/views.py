@@ -51,7 +51,7 @@ def negotiate(accept: str, *, is_list: bool) -> Form:
     if not accept:
         return PLAIN
     for media, parameters in clauses(accept):
-        if media not in (JSON, "application/*", "*/*"):
+        if media not in (JSON, "*/*"):
             continue
         wanted = parameters.get("as", "")
         if not wanted:
