@@ -27,7 +27,8 @@ class SyncReport:
     """What became of the Secrets of one volume; names without the namespace, sorted.
 
     Attributes:
-        written: Created or patched, if only by an owner.
+        written: Created, or their contents, labels or annotations patched.
+        owned: Right but for their owners, which were patched.
         unchanged: Found to be right.
         repaired: Those of ``written`` that this process had seen right, with the same contents,
             before somebody deleted or edited them.
@@ -38,6 +39,7 @@ class SyncReport:
     """
 
     written: tuple[str, ...] = ()
+    owned: tuple[str, ...] = ()
     unchanged: tuple[str, ...] = ()
     repaired: tuple[str, ...] = ()
     deleted: tuple[str, ...] = ()
@@ -48,7 +50,8 @@ class SyncReport:
     def of(cls, outcomes: Collection[Outcome]) -> "SyncReport":
         """Sum up."""
         return cls(
-            written=_names(outcomes, Result.WRITTEN, Result.OWNERS),
+            written=_names(outcomes, Result.WRITTEN),
+            owned=_names(outcomes, Result.OWNERS),
             unchanged=_names(outcomes, Result.SAME),
             repaired=tuple(sorted(x.name for x in outcomes if x.repaired)),
             deleted=_names(outcomes, Result.DELETED),
@@ -115,5 +118,5 @@ def _is_denial(failure: errors.SecretRejected) -> bool:
     )
 
 
-def _names(outcomes: Iterable[Outcome], *results: Result) -> tuple[str, ...]:
-    return tuple(sorted(x.name for x in outcomes if x.result in results))
+def _names(outcomes: Iterable[Outcome], result: Result) -> tuple[str, ...]:
+    return tuple(sorted(x.name for x in outcomes if x.result is result))

@@ -1,0 +1,101 @@
+"""Reports of Secret sync, and which failures are logged."""
+
+import logging
+
+import pytest
+
+from secrets_store import errors
+from secrets_store.model import provider_class
+from secrets_store.volumes import secret_requests, sync_report
+
+Outcome, Result = sync_report.Outcome, sync_report.Result
+
+
+def rejected(name: str, reason: str = "why") -> errors.SecretRejected:
+    return errors.SecretRejected(f"shop/{name}", "shop/cls", reason)
+
+
+def denied(name: str) -> errors.SecretRejected:
+    refusal = secret_requests.Refused("get", errors.Forbidden("no", status=403))
+    failure = sync_report.refused(f"shop/{name}", "shop/cls", refusal).failure
+    assert failure is not None
+    return failure
+
+
+def test_outcomes_are_summed_up_by_name() -> None:
+    failure = rejected("f")
+    report = sync_report.SyncReport.of(
+        [
+            Outcome("z", Result.WRITTEN, repaired=True),
+            Outcome("a", Result.OWNERS),
+            Outcome("m", Result.SAME),
+            Outcome("d", Result.DELETED),
+            Outcome("left", None),
+            Outcome(failure=failure),
+        ]
+    )
+    assert report == sync_report.SyncReport(
+        written=("z",),
+        owned=("a",),
+        unchanged=("m",),
+        repaired=("z",),
+        deleted=("d",),
+        failed=(failure,),
+    )
+
+
+def test_check_raises_the_first_failure_only_if_there_is_one() -> None:
+    sync_report.SyncReport(written=("a",)).check()
+    with pytest.raises(errors.SecretRejected, match="shop/one"):
+        sync_report.SyncReport(failed=(rejected("one"), rejected("two"))).check()
+
+
+@pytest.fixture
+def told(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    caplog.set_level(logging.WARNING)
+    return caplog
+
+
+def test_known_failure_is_not_logged_again(told: pytest.LogCaptureFixture) -> None:
+    failures = sync_report.FailureLog()
+
+    def warnings(*failed: errors.SecretRejected, class_name: str = "shop/cls") -> list[str]:
+        told.clear()
+        failures.tell(class_name, failed)
+        return [record.__dict__["pairs"]["secret"] for record in told.records]
+
+    assert warnings(rejected("a"), rejected("b")) == ["shop/a", "shop/b"]
+    assert warnings(rejected("a"), rejected("b", "other")) == ["shop/b"]
+    assert warnings(rejected("a"), class_name="shop/two") == ["shop/a"]
+    assert warnings() == []
+    assert warnings(rejected("a")) == ["shop/a"]
+    failures.forget("shop/cls")
+    failures.forget("shop/cls")
+    assert warnings(rejected("a")) == ["shop/a"]
+
+
+def test_missing_right_is_logged_once_for_all(told: pytest.LogCaptureFixture) -> None:
+    failures = sync_report.FailureLog()
+    failures.tell("shop/cls", [denied("a"), denied("b")])
+    failures.tell("shop/two", [denied("c")])
+    assert len(told.records) == 1
+
+
+def test_namespace_that_is_not_allowed_fails_every_name() -> None:
+    chosen = provider_class.ProviderClass.from_dict(
+        {
+            "metadata": {"namespace": "shop", "name": "cls"},
+            "spec": {"secretObjects": [{"secretName": "b"}, {"secretName": " a "}, {}]},
+        }
+    )
+    failed = [outcome.failure for outcome in sync_report.not_allowed(chosen)]
+    assert [failure.secret for failure in failed if failure] == ["shop/a", "shop/b"]
+    assert "not on the driver's list" in str(failed[0])
+
+
+def test_refusal_keeps_its_cause() -> None:
+    cause = errors.Unavailable("away")
+    failure = sync_report.refused("shop/a", "shop/cls", secret_requests.Refused("get", cause))
+    assert isinstance(failure.failure, errors.SecretNotWritten)
+    assert failure.failure.cause is cause
+    assert failure.failure.status_code is errors.Code.UNAVAILABLE
