@@ -140,7 +140,7 @@ def _unchanged_or_raise(
 
 def _stranger(account: Account, response: client.Response) -> errors.NotKmsAnswer:
     problem = f"status {response.status} without the KMS's error body"
-    if 300 <= response.status < 400:
+    if response.status in (301, 302, 303, 307, 308):
         host = urllib.parse.urlsplit(response.headers.get("location", "")).hostname or "elsewhere"
         problem = f"it redirects to {errors.shorten(host, 100)}; redirects are not followed"
     return errors.NotKmsAnswer(str(account.site), problem)

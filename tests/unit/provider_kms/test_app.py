@@ -1,0 +1,87 @@
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from devkit.kms import tls
+from provider_kms import app, settings
+
+
+@pytest.fixture
+def folder() -> Iterator[str]:
+    path = tempfile.mkdtemp(prefix="prov", dir="/tmp")
+    yield path
+    shutil.rmtree(path)
+
+
+def flags(folder: str, **changes: Any) -> settings.Settings:
+    fields = {"endpoint": f"{folder}/kms.sock", "health_port": "127.0.0.1:0"}
+    return settings.Settings(**(fields | changes))
+
+
+async def test_it_starts_and_stops_without_a_trace(folder: str) -> None:
+    made = app.App(flags(folder))
+
+    await made.start()
+    assert pathlib.Path(folder, "kms.sock").is_socket()
+    assert made.metrics.registry.get_sample_value("kms_provider_ready") == 1
+    await made.stop()
+
+    assert list(pathlib.Path(folder).iterdir()) == []
+    assert made.metrics.registry.get_sample_value("kms_provider_ready") == 0
+
+
+async def test_a_second_socket_that_fails_takes_the_first_along(folder: str) -> None:
+    made = app.App(flags(folder, alias_endpoint=f"{folder}/absent/old.sock"))
+
+    with pytest.raises(OSError, match="absent"):
+        await made.start()
+    await made.stop()
+
+    assert list(pathlib.Path(folder).iterdir()) == []
+
+
+async def test_a_file_in_the_sockets_place_is_left_alone(folder: str) -> None:
+    pathlib.Path(folder, "kms.sock").write_text("mine")
+    made = app.App(flags(folder))
+
+    with pytest.raises(FileExistsError):
+        await made.start()
+    await made.stop()
+
+    assert pathlib.Path(folder, "kms.sock").read_text() == "mine"
+
+
+def test_a_configuration_that_is_not_there(folder: str) -> None:
+    with pytest.raises(FileNotFoundError):
+        app.App(flags(folder, config=f"{folder}/config.yaml"))
+
+
+def test_a_configuration_counts_from_the_start(folder: str) -> None:
+    pathlib.Path(folder, "config.yaml").write_text("cache-bound: 7s")
+
+    made = app.App(flags(folder, config=f"{folder}/config.yaml"))
+
+    assert made.settings.cache_bound_s == 7.0
+
+
+@pytest.mark.parametrize("text", [None, "nothing", "\udcff"])
+def test_authorities_that_cannot_be_read(folder: str, text: str | None) -> None:
+    file = pathlib.Path(folder, "ca.pem")
+    if text is not None:
+        file.write_bytes(text.encode("utf-8", "surrogateescape"))
+
+    with pytest.raises(settings.Invalid, match="-ca-file"):
+        app.App(flags(folder, ca_files=(str(file),)))
+
+
+def test_several_authorities(folder: str) -> None:
+    names = []
+    for name in ("one", "two"):
+        pathlib.Path(folder, name).write_text(tls.Authority(name).certificate_pem)
+        names.append(f"{folder}/{name}")
+
+    assert app._certificates(flags(folder, ca_files=tuple(names))).count("BEGIN CERT") == 2
