@@ -19,12 +19,12 @@ import stat
 from collections.abc import Iterator
 
 from secrets_store import errors
+from secrets_store.host import syscalls
 from secrets_store.model import payload
 
 DATA = "..data"
 DATA_TMP = "..data_tmp"
 _LINK_TMP = "..link_tmp"
-_ASIDE = "..aside_"
 _DIRECTORY = re.compile(r"\.\.\d{4}(_\d\d){5}\.\d+")
 _DIRECTORY_MODE, _GROUP_DIRECTORY_MODE = 0o755, 0o2750
 _READ_CHUNK_BYTES = 1 << 16
@@ -73,20 +73,18 @@ def write(root: int, files: payload.Files, *, group: int | None) -> Outcome:
         tidy(root)
         old = current(root)
         if old is not None and _holds(root, old, files, group):
-            _link_all(root, files)
+            _place_links(root, _prepare_links(root, files))
             return Outcome(changed=False, retired=False)
-        new = _fill(root, files, group)
+        before = _links(root)
         try:
-            _swap(root, new, files, first=old is None)
-        except OSError:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(DATA_TMP, dir_fd=root)
-            shutil.rmtree(new, dir_fd=root)
+            new = _fill(root, files, group)
+            if group is not None:
+                _dress(root, group)
+            prepared = _swap(root, new, files, first=old is None)
+        except BaseException:
+            _undo(root, before)
             raise
-        _link_all(root, files)
-        if group is not None:
-            os.chown(root, -1, group)
-            os.chmod(root, _GROUP_DIRECTORY_MODE)
+        _place_links(root, prepared)
     except OSError as error:
         raise errors.FileFailure(
             str(error.filename or "volume"), error.strerror or type(error).__name__
@@ -105,8 +103,8 @@ def tidy(root: int) -> None:
             continue
         if (
             _DIRECTORY.fullmatch(name)
-            or name.startswith(_ASIDE)
-            or name in (DATA_TMP, _LINK_TMP)
+            or name.startswith(_LINK_TMP)
+            or name == DATA_TMP
             # A ``..data`` that names nothing of ours was planted, or its set is gone.
             or (name == DATA and keep is None)
         ):
@@ -115,31 +113,36 @@ def tidy(root: int) -> None:
 
 def _holds(root: int, directory: str, files: payload.Files, group: int | None) -> bool:
     """Compare by name, size, mode and group first; contents are read only if all these agree."""
-    found = dict(_walk(root, directory))
-    if found.keys() != files.keys():
-        return False
-    for path, info in found.items():
-        wanted = files[path]
+    found = set()
+    for path, name, held in _walk(root, directory):
+        info = os.stat(name, dir_fd=held, follow_symlinks=False)
+        wanted = files.get(path)
         if (
-            not stat.S_ISREG(info.st_mode)
+            wanted is None
+            or not stat.S_ISREG(info.st_mode)
             or stat.S_IMODE(info.st_mode) != wanted.mode
             or info.st_size != len(wanted.contents)
             or (group is not None and info.st_gid != group)
         ):
             return False
-    return all(_same_bytes(root, f"{directory}/{p}", f.contents) for p, f in files.items())
+        found.add(path)
+    return found == files.keys() and all(
+        _same_bytes(held, name, files[path].contents) for path, name, held in _walk(root, directory)
+    )
 
 
-def _walk(root: int, directory: str) -> Iterator[tuple[str, os.stat_result]]:
-    for parent, _, names, held in os.fwalk(directory, dir_fd=root, follow_symlinks=False):
+def _walk(root: int, directory: str) -> Iterator[tuple[str, str, int]]:
+    """Yield path, last name and held directory of everything that is no directory."""
+    for parent, directories, names, held in os.fwalk(directory, dir_fd=root, follow_symlinks=False):
         prefix = parent.removeprefix(directory).lstrip("/")
-        for name in names:
-            path = f"{prefix}/{name}" if prefix else name
-            yield path, os.stat(name, dir_fd=held, follow_symlinks=False)
+        # A link to a directory counts among the directories, but is not walked.
+        links = [name for name in directories if _link_target(held, name) is not None]
+        for name in (*names, *links):
+            yield (f"{prefix}/{name}" if prefix else name), name, held
 
 
-def _same_bytes(root: int, path: str, contents: bytes) -> bool:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=root)
+def _same_bytes(directory: int, name: str, contents: bytes) -> bool:
+    descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
     with open(descriptor, "rb", buffering=0) as file:
         position = 0
         while chunk := file.read(_READ_CHUNK_BYTES):
@@ -153,35 +156,31 @@ def _fill(root: int, files: payload.Files, group: int | None) -> str:
     now = datetime.datetime.now(datetime.UTC)
     name = f"..{now:%Y_%m_%d_%H_%M_%S}.{random.randrange(10**9)}"  # noqa: S311 - a name
     os.mkdir(name, 0o700, dir_fd=root)
+    way: list[str] = []
+    held = [_open_directory(root, name)]
     try:
-        with contextlib.ExitStack() as held:
-            base = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=root)
-            held.callback(os.close, base)
-            directories = {"": base}
-            for path in sorted(files):
-                parent, _, leaf = path.rpartition("/")
-                directory = _directory(held, directories, parent, group)
-                _create(directory, leaf, files[path], group)
-            _dress(base, group)
-    except OSError:
-        shutil.rmtree(name, dir_fd=root)
-        raise
+        # In the order of a walk: only the directories on the way to a file are open.
+        for path in sorted(files, key=lambda path: path.split("/")):
+            *parents, leaf = path.split("/")
+            while way != parents[: len(way)]:
+                way.pop()
+                os.close(held.pop())
+            for part in parents[len(way) :]:
+                os.mkdir(part, 0o700, dir_fd=held[-1])
+                held.append(_open_directory(held[-1], part))
+                way.append(part)
+                _dress(held[-1], group)
+            _create(held[-1], leaf, files[path], group)
+        _dress(held[0], group)
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
     return name
 
 
-def _directory(
-    held: contextlib.ExitStack, known: dict[str, int], path: str, group: int | None
-) -> int:
-    """Return the descriptor of a directory below the new set, making it and its parents."""
-    if path not in known:
-        above, _, leaf = path.rpartition("/")
-        parent = _directory(held, known, above, group)
-        os.mkdir(leaf, 0o700, dir_fd=parent)
-        descriptor = os.open(leaf, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
-        held.callback(os.close, descriptor)
-        _dress(descriptor, group)
-        known[path] = descriptor
-    return known[path]
+def _open_directory(parent: int, name: str) -> int:
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.open(name, flags, dir_fd=parent)
 
 
 def _dress(directory: int, group: int | None) -> None:
@@ -205,35 +204,45 @@ def _create(directory: int, name: str, file: payload.File, group: int | None) ->
         os.close(descriptor)
 
 
-def _swap(root: int, new: str, files: payload.Files, *, first: bool) -> None:
+def _swap(root: int, new: str, files: payload.Files, *, first: bool) -> dict[str, str]:
     """Let ``..data`` name the new set: the moment at which the files change.
 
     On a first write the links come before it, so that a ``..data`` which resolves proves a whole
     volume. Later the links of new names come after it and those of removed names go before it:
     no reader ever meets a link that leads nowhere.
+
+    Returns: The links that are to be put in their places now; making them is what could fail.
     """
-    tops = {path.partition("/")[0] for path in files}
+    tops = _tops(files)
     if first:
         _link_absent(root, tops)
+    prepared = _prepare_links(root, files)
     os.symlink(new, DATA_TMP, dir_fd=root)
-    stale = [name for name in _links(root) if name not in tops]
-    for name in stale:
+    for name in _links(root) - tops:
         os.unlink(name, dir_fd=root)
-    try:
-        os.rename(DATA_TMP, DATA, src_dir_fd=root, dst_dir_fd=root)
-    except OSError:
-        for name in stale:
-            os.symlink(f"{DATA}/{name}", name, dir_fd=root)
-        raise
+    os.rename(DATA_TMP, DATA, src_dir_fd=root, dst_dir_fd=root)
+    return prepared
 
 
-def _links(root: int) -> list[str]:
+def _undo(root: int, links: set[str]) -> None:
+    """After a failed write: remove what it has made, and show the names of before again."""
+    tidy(root)
+    for name in _links(root) - links:
+        os.unlink(name, dir_fd=root)
+    _link_absent(root, links)
+
+
+def _tops(files: payload.Files) -> set[str]:
+    return {path.partition("/")[0] for path in files}
+
+
+def _links(root: int) -> set[str]:
     """Return the visible names that are links of ours."""
-    return [
+    return {
         name
         for name in os.listdir(root)
         if not name.startswith("..") and _link_target(root, name) == f"{DATA}/{name}"
-    ]
+    }
 
 
 def _link_absent(root: int, tops: set[str]) -> None:
@@ -242,25 +251,30 @@ def _link_absent(root: int, tops: set[str]) -> None:
             os.symlink(f"{DATA}/{name}", name, dir_fd=root)
 
 
-def _link_all(root: int, files: payload.Files) -> None:
-    """Give every top name its link, replacing whatever else has the name.
-
-    A provider that wrote its files itself until now left plain files: each is replaced in one
-    step when the new contents are already there, so that its readers miss nothing.
-    """
-    for name in {path.partition("/")[0] for path in files}:
+def _prepare_links(root: int, files: payload.Files) -> dict[str, str]:
+    """Make the links that top names lack, under other names. Returns: top name → that name."""
+    prepared: dict[str, str] = {}
+    for name in _tops(files):
         wanted = f"{DATA}/{name}"
-        if _link_target(root, name) == wanted:
-            continue
-        os.symlink(wanted, _LINK_TMP, dir_fd=root)
+        if _link_target(root, name) != wanted:
+            prepared[name] = f"{_LINK_TMP}{len(prepared)}"
+            os.symlink(wanted, prepared[name], dir_fd=root)
+    return prepared
+
+
+def _place_links(root: int, prepared: dict[str, str]) -> None:
+    """Give links their names, replacing whatever else has the name.
+
+    A provider that wrote its files itself until now left plain files and directories: each is
+    replaced in one step when the new contents are already there, so that its readers miss nothing.
+    """
+    for name, waiting in prepared.items():
         if _is_directory(root, name):
             # rename(2) replaces a file by a link but not a directory.
-            aside = f"{_ASIDE}{random.randrange(10**9)}"  # noqa: S311 - a name
-            os.rename(name, aside, src_dir_fd=root, dst_dir_fd=root)
-            os.rename(_LINK_TMP, name, src_dir_fd=root, dst_dir_fd=root)
-            _remove(root, aside)
+            syscalls.exchange(root, waiting, name)
+            _remove(root, waiting)
         else:
-            os.rename(_LINK_TMP, name, src_dir_fd=root, dst_dir_fd=root)
+            os.rename(waiting, name, src_dir_fd=root, dst_dir_fd=root)
 
 
 def _link_target(root: int, name: str) -> str | None:

@@ -1,14 +1,20 @@
 """The few system calls that Python does not wrap, by ctypes.
 
 All take and return file descriptors and raise OSError. Numbers from 424 on are the same on every
-architecture.
-Source: man pages mount_setattr(2), statx(2), umount2(2); include/uapi/linux/{mount,stat,magic}.h.
+architecture; 276 is renameat2 on all that have the common table.
+Source: man pages mount_setattr(2), statx(2), umount2(2), renameat2(2);
+include/uapi/linux/{mount,stat,magic}.h.
 """
 
 import ctypes
 import os
+import platform
 
 _SYS_MOVE_MOUNT, _SYS_FSOPEN, _SYS_FSCONFIG, _SYS_FSMOUNT = 429, 430, 431, 432
+_SYS_RENAMEAT2 = {"x86_64": 316, "i686": 353, "armv7l": 382, "ppc64le": 357, "s390x": 347}.get(
+    platform.machine(), 276
+)
+_RENAME_EXCHANGE = 2
 _FSOPEN_CLOEXEC = _FSMOUNT_CLOEXEC = 1
 _FSCONFIG_SET_FLAG, _FSCONFIG_SET_STRING, _FSCONFIG_CMD_CREATE = 0, 1, 6
 _MOVE_MOUNT_F_EMPTY_PATH, _MOVE_MOUNT_T_EMPTY_PATH = 0x04, 0x40
@@ -129,6 +135,18 @@ def mount(source: str, target: str, fs_type: str, flags: int, options: str) -> N
 def umount_detached(path: str) -> None:
     """Take a mount out of the tree at once, busy or not; never through a symlink."""
     _check(_libc.umount2(os.fsencode(path), ctypes.c_int(_MNT_DETACH | _UMOUNT_NOFOLLOW)))
+
+
+def exchange(directory: int, one: str, other: str) -> None:
+    """Let two names in a held directory change places in one step, whatever they name."""
+    _call(
+        _SYS_RENAMEAT2,
+        ctypes.c_int(directory),
+        ctypes.c_char_p(os.fsencode(one)),
+        ctypes.c_int(directory),
+        ctypes.c_char_p(os.fsencode(other)),
+        ctypes.c_uint(_RENAME_EXCHANGE),
+    )
 
 
 def is_mount_root(descriptor: int) -> bool | None:

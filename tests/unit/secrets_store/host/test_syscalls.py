@@ -99,6 +99,22 @@ def test_the_old_call_mounts_too(mount_place: pathlib.Path) -> None:
     assert found.f_flag & os.ST_NOEXEC
 
 
+def test_two_names_change_places(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "directory").mkdir()
+    (tmp_path / "directory" / "inner").touch()
+    (tmp_path / "link").symlink_to("nowhere")
+    held_open = held(tmp_path)
+
+    syscalls.exchange(held_open, "directory", "link")
+
+    assert os.readlink(tmp_path / "directory") == "nowhere"
+    assert os.listdir(tmp_path / "link") == ["inner"]
+    with pytest.raises(OSError, match="No such file") as caught:
+        syscalls.exchange(held_open, "link", "nothing")
+    assert caught.value.errno == errno.ENOENT
+    os.close(held_open)
+
+
 @pytest.mark.root
 def test_no_unmount_through_a_symlink(mount_place: pathlib.Path) -> None:
     (mount_place / "volume").mkdir()
