@@ -131,7 +131,7 @@ def test_the_layout_is_that_of_kubelet_s_volumes(volume: Volume) -> None:
     volume.holds_exactly(FIRST)
 
 
-@pytest.mark.parametrize("mask", [0, 0o777])
+@pytest.mark.parametrize("mask", [0, 0o077])
 def test_the_umask_has_no_say(volume: Volume, mask: int) -> None:
     before = os.umask(mask)
     try:
