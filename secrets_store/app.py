@@ -210,6 +210,8 @@ class App:
                 for name, watch in self._reflectors:
                     ended = watch.start(loop)
                     parts.append(group.create_task(tasks.guard(name, _until(ended))))
+                # Let each begin: one that is cancelled before would never have been awaited.
+                await asyncio.sleep(0)
                 try:
                     yield self
                 finally:

@@ -23,10 +23,16 @@ class Records:
         self._directory = directory
 
     def load(self) -> list[record.Record]:
-        """Return all readable records; a broken one is removed, so that its work is done again."""
+        """Return all readable records; a broken one is removed, so that its work is done again.
+
+        A directory that cannot be read holds none: volumes without a record are adopted.
+        """
         try:
             names = os.listdir(self._directory)
         except FileNotFoundError:
+            return []
+        except OSError as error:
+            _log.error("records not readable", extra=logs.pairs(reason=error.strerror))
             return []
         found = []
         for name in names:
