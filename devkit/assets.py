@@ -20,7 +20,7 @@ from typing import Self
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from devkit.apiserver import certificates, client, crds, kubeconfig
+from devkit.apiserver import certificates, client, crds, kubeconfig, objects
 
 VARIABLE = "KUBEBUILDER_ASSETS"
 ISSUER = "https://kubernetes.default.svc.cluster.local"
@@ -86,7 +86,7 @@ class RealAPIServer:
             admin = self.client()
             for crd in crds.secrets_store_crds():
                 admin.create(crd)
-                self._wait_established(admin, crd["metadata"]["name"])
+                self._wait_watchable(admin, crd)
         except BaseException:
             self.stop()
             raise
@@ -177,16 +177,16 @@ class RealAPIServer:
                 raise StartFailed(f"not ready after {_READY_S} s: {self._logs()}")
             time.sleep(0.1)
 
-    def _wait_established(self, admin: client.Client, name: str) -> None:
-        path = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}"
+    def _wait_watchable(self, admin: client.Client, crd: objects.Object) -> None:
+        """Wait until a new custom resource is served and its watch cache is filled."""
+        spec = crd["spec"]
+        path = f"/apis/{spec['group']}/v1/{spec['names']['plural']}"
         deadline_mono = time.monotonic() + _READY_S
-        while time.monotonic() < deadline_mono:
-            crd = admin.request("GET", path).decoded()
-            for condition in crd.get("status", {}).get("conditions") or ():
-                if condition["type"] == "Established" and condition["status"] == "True":
-                    return
+        # From a version before its time the watch ends at once, with Gone.
+        while admin.request("GET", f"{path}?watch=1&resourceVersion=1").code != 200:
+            if time.monotonic() > deadline_mono:
+                raise StartFailed(f"{spec['names']['plural']} are not served: {self._logs()}")
             time.sleep(0.05)
-        raise StartFailed(f"{name} was not established")
 
     def _logs(self) -> str:
         ends = [path.read_text()[-600:] for path in sorted(self._folder.glob("*.log"))]
