@@ -11,7 +11,6 @@ from provider_kms import budget, cluster, errors
 from provider_kms.model.request import Pod
 
 POD = Pod("shop", "front-1", "uid-1", "front")
-LIMITS = budget.Budget(3)
 
 
 @contextlib.asynccontextmanager
@@ -45,7 +44,7 @@ def made(url: str, credentials: pathlib.Path) -> cluster.Cluster:
 async def test_the_request_carries_our_own_token(credentials: pathlib.Path) -> None:
     body = json.dumps({"metadata": {"uid": "uid-1"}, "kind": "Pod"}).encode()
     async with api(200, body) as (url, asked):
-        found = await made(url, credentials).pod(POD, LIMITS)
+        found = await made(url, credentials).pod(POD, budget.Budget(3))
 
     assert found["kind"] == "Pod"
     assert asked[0].startswith(b"GET /api/v1/namespaces/shop/pods/front-1 HTTP/1.1\r\n")
@@ -55,7 +54,7 @@ async def test_the_request_carries_our_own_token(credentials: pathlib.Path) -> N
 async def test_names_are_escaped(credentials: pathlib.Path) -> None:
     pod = Pod("a/../b", "x?y", "", "s")
     async with api(200, b"{}") as (url, asked):
-        await made(url, credentials).pod(pod, LIMITS)
+        await made(url, credentials).pod(pod, budget.Budget(3))
 
     assert asked[0].startswith(b"GET /api/v1/namespaces/a%2F..%2Fb/pods/x%3Fy HTTP/1.1\r\n")
 
@@ -81,7 +80,7 @@ async def test_answers_without_a_token(
 ) -> None:
     async with api(status, json.dumps(body).encode()) as (url, _):
         with pytest.raises(errors.ClusterRefused) as caught:
-            await made(url, credentials).token(POD, LIMITS)
+            await made(url, credentials).token(POD, budget.Budget(3))
     assert type(caught.value) is kind
     assert text in str(caught.value)
 
@@ -89,12 +88,12 @@ async def test_answers_without_a_token(
 async def test_a_text_that_is_no_json(credentials: pathlib.Path) -> None:
     async with api(200, b"<html>") as (url, _):
         with pytest.raises(errors.ClusterUnavailable):
-            await made(url, credentials).pod(POD, LIMITS)
+            await made(url, credentials).pod(POD, budget.Budget(3))
 
 
 async def test_no_credentials(tmp_path: pathlib.Path) -> None:
     with pytest.raises(errors.ClusterRefused, match="No such file"):
-        await made("http://127.0.0.1:1", tmp_path).pod(POD, LIMITS)
+        await made("http://127.0.0.1:1", tmp_path).pod(POD, budget.Budget(3))
 
 
 @pytest.mark.parametrize(("file", "text"), [("token", "hush\u00e9"), ("ca.crt", "hush")])
@@ -102,13 +101,13 @@ async def test_credentials_that_are_none(credentials: pathlib.Path, file: str, t
     (credentials / file).write_text(text)
 
     with pytest.raises(errors.ClusterRefused, match="in-cluster credentials") as caught:
-        await made("https://127.0.0.1:1", credentials).pod(POD, LIMITS)
+        await made("https://127.0.0.1:1", credentials).pod(POD, budget.Budget(3))
     assert "hush" not in str(caught.value)
 
 
 async def test_nobody_listens(credentials: pathlib.Path) -> None:
     with pytest.raises(errors.ClusterUnavailable, match="no connection"):
-        await made("http://127.0.0.1:1", credentials).pod(POD, LIMITS)
+        await made("http://127.0.0.1:1", credentials).pod(POD, budget.Budget(3))
 
 
 @pytest.mark.parametrize(
