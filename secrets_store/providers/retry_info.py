@@ -34,6 +34,9 @@ def _duration_s(retry_info: bytes) -> float | None:
     seconds, nanos = parts.get(1, 0), parts.get(2, 0)
     if not isinstance(seconds, int) or not isinstance(nanos, int):
         return None
+    if max(seconds, nanos) >> 63:
+        # A negative number, in the two's complement of 64 bits.
+        return None
     return min(seconds + nanos / 1e9, MAX_DELAY_S)
 
 
