@@ -1,4 +1,4 @@
-"""A driver's start on a node where another one was before: its records, its mounts, its leftovers."""
+"""A driver's start where another one was before: its records, its mounts, its leftovers."""
 
 import contextlib
 import dataclasses
