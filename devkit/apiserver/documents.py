@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 
-from devkit.apiserver import discovery, http, objects, openapi, tokens
+from devkit.apiserver import discovery, errors, http, objects, openapi, tokens, views
 from devkit.apiserver.kinds import builtin_types, catalog
 
+_KEYS = "application/jwk-set+json"
 _HEALTH = ("/healthz", "/readyz", "/livez")
 
 
@@ -26,29 +27,47 @@ def _version() -> objects.Object:
 
 
 class Documents:
-    """Answers what is known without looking at any object."""
+    """Answers what is known without looking at any object.
 
-    def __init__(self, kinds: catalog.Catalog, issuer: tokens.Issuer) -> None:
+    Args:
+        kinds: the served resources.
+        issuer: whose keys are published.
+        url: tells where the server is reached.
+    """
+
+    def __init__(
+        self, kinds: catalog.Catalog, issuer: tokens.Issuer, url: Callable[[], str]
+    ) -> None:
         self._discovery = discovery.Discovery(kinds)
         self._openapi = openapi.Documents(kinds)
-        self._fixed: dict[str, Callable[[], objects.Object]] = {
-            "/version": _version,
-            "/openid/v1/jwks": issuer.jwks,
-            "/.well-known/openid-configuration": lambda: {
-                "issuer": issuer.url,
-                "jwks_uri": f"{issuer.url}/openid/v1/jwks",
-                "response_types_supported": ["id_token"],
-                "subject_types_supported": ["public"],
-                "id_token_signing_alg_values_supported": ["ES256"],
-            },
-        }
+        self._issuer = issuer
+        self._url = url
 
     def answer(self, request: http.Request) -> http.Response | None:
-        """Return the answer, None for a path that is not known."""
+        """Return the answer, None for a path that is not known.
+
+        Raises: errors.StatusError: 404 or 406.
+        """
         path = request.path.rstrip("/") or "/"
+        accept = request.headers.get("accept", "*/*")
         if path.startswith(_HEALTH):
             return http.Response(200, b"ok", "text/plain; charset=utf-8")
-        if path in self._fixed:
-            return http.Response(200, objects.encode(self._fixed[path]()))
-        accept = request.headers.get("accept", "")
+        match path:
+            case "/version":
+                return http.Response(200, objects.encode(_version()))
+            case "/openid/v1/jwks":
+                if not any(media in ("*/*", _KEYS) for media, _ in views.clauses(accept)):
+                    raise errors.not_acceptable((_KEYS,))
+                return http.Response(200, objects.encode(self._issuer.jwks()), _KEYS)
+            case "/.well-known/openid-configuration":
+                return http.Response(200, objects.encode(self._provider()))
         return self._openapi.answer(path, accept) or self._discovery.answer(path, accept)
+
+    def _provider(self) -> objects.Object:
+        return {
+            "issuer": self._issuer.url,
+            "jwks_uri": f"{self._url()}/openid/v1/jwks",
+            "response_types_supported": ["id_token"],
+            "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": ["ES256"],
+        }

@@ -104,7 +104,7 @@ class APIServer(inprocess.Requests):
             self._remover,
             self._authenticator,
             authorizer,
-            documents.Documents(self._kinds, self._issuer),
+            documents.Documents(self._kinds, self._issuer, self._best_url),
             control.Control(
                 self.requests,
                 self.faults,
@@ -176,6 +176,9 @@ class APIServer(inprocess.Requests):
         """The authority of the HTTPS port's certificate; empty without one."""
         certificate = self._listener.certificate
         return certificate.ca_pem if certificate is not None else b""
+
+    def _best_url(self) -> str:
+        return self.url if self._listener.certificate is None else self.tls_url
 
     def add_user(self, token: str, name: str, groups: tuple[str, ...] = ()) -> None:
         """Accept a bearer token as a user; every user is in system:authenticated."""

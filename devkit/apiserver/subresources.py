@@ -99,6 +99,8 @@ class Subresources:
     def evict(self, call: calls.Call, body: Any) -> tuple[int, objects.Object]:
         """Delete a pod as an Eviction asks; disruption budgets are not counted."""
         eviction = _decoded("policy/v1", "Eviction", body)
+        if (objects.name_of(eviction) or call.route.name) != call.route.name:
+            raise errors.bad_request("name in URL does not match name in Eviction object")
         self._named(call)
         options = removal.read_options(call, eviction.get("deleteOptions") or {})
         self._remover.delete(call, options)

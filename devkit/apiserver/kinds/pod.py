@@ -77,8 +77,8 @@ def _default_volume(volume: objects.Object) -> None:
             _default_field(item)
 
 
-def _admit(spec: objects.Object) -> None:
-    """Do what the admission plugins do that are on by default: tolerations and priority."""
+def _tolerate(spec: objects.Object) -> None:
+    """Let a pod stay a while on a node that is in trouble, as an admission plugin does."""
     tolerations = spec.setdefault("tolerations", [])
     for key in ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"):
         if not any(_tolerates(toleration, key) for toleration in tolerations):
@@ -90,8 +90,6 @@ def _admit(spec: objects.Object) -> None:
                     "tolerationSeconds": _TOLERATED_S,
                 }
             )
-    spec.setdefault("priority", 0)
-    spec.setdefault("preemptionPolicy", "PreemptLowerPriority")
 
 
 def _tolerates(toleration: objects.Object, key: str) -> bool:
@@ -151,9 +149,14 @@ class Pod(strategy.Strategy):
         spec.setdefault("enableServiceLinks", True)
 
     def prepare_create(self, obj: objects.Object) -> None:
-        _admit(obj["spec"])
+        _tolerate(obj["spec"])
+        obj["spec"].setdefault("priority", 0)
+        obj["spec"].setdefault("preemptionPolicy", "PreemptLowerPriority")
         quality = "BestEffort" if _is_best_effort(obj["spec"]) else "Burstable"
         obj["status"] = {"phase": "Pending", "qosClass": quality}
+
+    def prepare_update(self, new: objects.Object, old: objects.Object) -> None:
+        _tolerate(new["spec"])
 
     def validate(self, obj: objects.Object) -> list[errors.Cause]:
         return spec_causes(obj["spec"], "spec")
