@@ -7,6 +7,7 @@ happens, the processes are ended and mounts and directories removed before it ex
 import argparse
 import asyncio
 import contextlib
+import io
 import signal
 import sys
 import time
@@ -62,16 +63,16 @@ class _Demo:
             self._screen.end(f"{node.root} could not be removed", good=False)
             return 1
         if code == 0:
-            seconds = time.monotonic() - started
+            took = "" if self._keeps else f" in {time.monotonic() - started:.1f} s"
             self._screen.end(
-                f"All {self._screen.steps} steps checked in {seconds:.1f} s; no process, mount or"
+                f"All {self._screen.steps} steps checked{took}; no process, mount or"
                 " file of the demo is left.",
                 good=True,
             )
         return code
 
     async def _on(self, node: stage.Node) -> int:
-        why_not = volumes.why_no_mounts(node.root / "try" / "mount")
+        why_not = volumes.why_no_mounts(node.root / "try")
         self._introduce(why_not)
         on = scene.Scene(node, mounts=not why_not)
         try:
@@ -107,10 +108,7 @@ class _Demo:
     def _introduce(self, why_not: str) -> None:
         lines = ["Real: the driver and the KMS provider. Stand-ins: KMS, API server, kubelet."]
         if why_not:
-            lines.append(
-                f"Nothing can be mounted here ({why_not.lower()}):"
-                " volumes are plain folders, no tmpfs."
-            )
+            lines.append(f"Mounting is refused here ({why_not.lower()}): plain folders, no tmpfs.")
         self._screen.title("Secrets of a KMS as files in pods", *lines)
 
     def _explain(self, fault: Exception, on: scene.Scene) -> None:
@@ -131,7 +129,8 @@ class _Demo:
 
 
 async def _run(*, keeps: bool) -> int:
-    demo = _Demo(screen.Screen(sys.stdout), keeps=keeps)
+    to = screen.Screen(sys.stdout)
+    demo = _Demo(to, keeps=keeps)
     work = asyncio.create_task(demo.run())
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -139,11 +138,15 @@ async def _run(*, keeps: bool) -> int:
     try:
         return await work
     except asyncio.CancelledError:
+        to.end("Interrupted; everything is ended and removed.", good=False)
         return _INTERRUPTED
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo and return its exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # An arrow that the terminal does not know must not end the demo.
+        sys.stdout.reconfigure(errors="replace")
     parser = argparse.ArgumentParser(prog="python -m devkit.demo", description=__doc__)
     parser.add_argument("--keep", action="store_true", help="leave everything up until Ctrl-C")
     return asyncio.run(_run(keeps=parser.parse_args(arguments).keep))

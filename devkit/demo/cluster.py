@@ -13,7 +13,7 @@ from devkit.kubelet import tokens
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_GROUP = "/apis/secrets-store.csi.x-k8s.io/v1/namespaces"
+_STATUSES = "/apis/secrets-store.csi.x-k8s.io/v1/secretproviderclasspodstatuses"
 
 
 class Cluster:
@@ -57,17 +57,27 @@ class Cluster:
             if error.code != 404:
                 raise
 
-    async def pods(self, node_name: str) -> list[objects.Object]:
-        """Return the pods of a node. Raises as `create`."""
-        target = f"/api/v1/pods?fieldSelector=spec.nodeName={node_name}"
-        items = await self._do(self._api.items, target)
+    async def pods(self) -> list[objects.Object]:
+        """Return all pods. Raises as `create`."""
+        items = await self._do(self._api.items, "/api/v1/pods")
         # A list names the type once, for all of its items.
         return [{"apiVersion": "v1", "kind": "Pod", **item} for item in items]
 
-    async def statuses(self, namespace: str) -> list[objects.Object]:
-        """Return the SecretProviderClassPodStatus objects. Raises as `create`."""
-        target = f"{_GROUP}/{namespace}/secretproviderclasspodstatuses"
-        return await self._do(self._api.items, target)
+    async def bind(self, pod: objects.Object, node_name: str) -> None:
+        """Put a pod on a node, as the scheduler does. Raises as `create`."""
+        namespace, name = objects.key_of(pod)
+        binding = {
+            "apiVersion": "v1",
+            "kind": "Binding",
+            "metadata": {"name": name, "namespace": namespace},
+            "target": {"apiVersion": "v1", "kind": "Node", "name": node_name},
+        }
+        path = f"/api/v1/namespaces/{namespace}/pods/{name}/binding"
+        (await self._do(self._api.request, "POST", path, binding)).decoded()
+
+    async def statuses(self) -> list[objects.Object]:
+        """Return all SecretProviderClassPodStatus objects. Raises as `create`."""
+        return await self._do(self._api.items, _STATUSES)
 
     async def events(self, namespace: str) -> list[objects.Object]:
         """Return all events, oldest first. Raises as `create`."""

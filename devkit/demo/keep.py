@@ -31,14 +31,14 @@ async def until_interrupted(on: scene.Scene, to: screen.Screen, interrupted: asy
 
 
 def _introduce(on: scene.Scene, to: screen.Screen) -> None:
-    root = on.node.root
+    root, logs = on.node.root, on.log(scene.DRIVER).parent
     page = to.page()
     page.rows(
         [
             ("volumes", f"{_as_seen_outside(root / _LINKS)}/POD/"),
-            ("KMS", f"{on.seed}"),
-            ("cluster", f"export KUBECONFIG={on.kubeconfig}"),
-            ("logs", f"{on.log(scene.DRIVER).parent}/"),
+            ("secrets", f"{on.seed}, edit and save it"),
+            ("cluster", f"{on.kubeconfig}, for kubectl"),
+            ("logs", f"{logs}/"),
         ]
     )
     to.title("Everything stays up until Ctrl-C. What there is:")
@@ -53,7 +53,7 @@ def _introduce(on: scene.Scene, to: screen.Screen) -> None:
         f"kubectl describe pod {story.TYPO_POD}",
         f"kubectl apply -f {root / _EXAMPLE}",
         f"kubectl delete pod {story.PODS[1]}",
-        f"tail -F {on.log(scene.DRIVER)} {on.log(scene.PROVIDER)} {on.log(scene.KMS)}",
+        f"tail -F {logs}/*.log",
     ):
         to.line(f"    {line}")
     to.title("What happens:")

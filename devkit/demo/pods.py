@@ -70,7 +70,13 @@ class Pods:
         self._known.clear()
 
     async def _look(self, group: asyncio.TaskGroup) -> None:
-        found = {obj["metadata"]["uid"]: obj for obj in await self._api.pods(self._node)}
+        found = {}
+        for obj in await self._api.pods():
+            if not obj["spec"].get("nodeName"):
+                # There is one node, so this is all that a scheduler has to do.
+                await self._api.bind(obj, self._node)
+            elif obj["spec"]["nodeName"] == self._node:
+                found[obj["metadata"]["uid"]] = obj
         for uid, obj in found.items():
             known = self._known.get(uid)
             if known is None:

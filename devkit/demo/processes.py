@@ -35,13 +35,12 @@ class NotReady(Exception):
 
 @contextlib.contextmanager
 def spared_from_ctrl_c() -> Iterator[None]:
-    """Let processes started meanwhile not hear the terminal's signals.
+    """Let a process started meanwhile not hear the terminal's signals, whoever starts it.
 
     Ctrl-C and the closing of the terminal go to the whole group at once. The parts must survive
     them, for the clean-up needs them; we end them later, in their order.
     """
-    signals = {signal.SIGINT, signal.SIGHUP}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
     try:
         yield
     finally:
@@ -70,7 +69,7 @@ class Child:
 
     async def start(self) -> None:
         """Start the process; it is not ready then."""
-        with self._log.open("ab") as log, spared_from_ctrl_c():
+        with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
@@ -78,6 +77,8 @@ class Child:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
+                # A group of its own, which no signal of the terminal reaches.
+                process_group=0,
             )
 
     async def start_and_read(self) -> dict[str, Any]:

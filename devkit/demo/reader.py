@@ -64,10 +64,6 @@ class Reader:
         self._ending.set()
         self._thread.join()
 
-    def has_all(self) -> bool:
-        """Tell whether every volume has shown the new set."""
-        return len(self.tally.arrived_mono) == len(self._volumes)
-
     def _run(self) -> None:
         while not self._ending.wait(PAUSE_S):
             for volume, directory in self._volumes.items():

@@ -1,8 +1,11 @@
 """The steps of the demo, each with its checks."""
 
+import asyncio
+import base64
 import pathlib
 import stat
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from devkit import stage
@@ -31,6 +34,7 @@ class Story:
         """Tell everything up to the deletion. Raises: checks.Failed."""
         await self._mount()
         self._look()
+        await self._copy()
         await self._rotate()
         await self._status()
         await self._mistype()
@@ -39,27 +43,24 @@ class Story:
         """Delete the pods and look whether anything is left. Raises: checks.Failed."""
         on = self._on
         with self._screen.step("The pods are deleted") as page:
-            before = (len(on.records()), len(await on.api.statuses(world.NAMESPACE)))
-            checks.equal("records and status objects", before, (len(self._pods),) * 2)
-            for pod in self._pods.values():
+            for pod in await on.api.pods():
                 await on.api.delete(pod)
 
             async def pods() -> list[str]:
-                found = await on.api.pods(stage.NODE)
-                return [each["metadata"]["name"] for each in found]
+                return [each["metadata"]["name"] for each in await on.api.pods()]
 
             async def statuses() -> list[str]:
-                found = await on.api.statuses(world.NAMESPACE)
-                return [each["metadata"]["name"] for each in found]
+                return [each["metadata"]["name"] for each in await on.api.statuses()]
 
             await checks.until("pods", pods, "none")
             await checks.until("status objects", statuses, "none", part=scene.API_SERVER)
+            await checks.until("the Secret", self._secret, "none", part=scene.API_SERVER)
             checks.equal("mounts", on.node.mounts(), [])
             left = [path.name for path in (on.node.kubelet / "pods").iterdir()]
             checks.equal("pod directories", left, [])
             checks.equal("the driver's records", on.records(), [])
             page.good("no mount, no directory, no record of a volume is left")
-            page.good("the status objects went with their pods (garbage collection)")
+            page.good("the status objects and the Secret went with their owners")
 
     async def _mount(self) -> None:
         with self._screen.step("A SecretProviderClass, and two pods that name it") as page:
@@ -109,56 +110,67 @@ class Story:
         more = [each for each in found.super_options if each == "noswap"]
         return f"a tmpfs ({', '.join((limit, *_OPTIONS, *more))})"
 
+    async def _copy(self) -> None:
+        with self._screen.step("The same as a Kubernetes Secret, where a pod needs one") as page:
+            found = await checks.until("Secret", self._secret, "one", good=bool)
+            assert found is not None
+            held = _decoded(found)
+            page.item(
+                f"Secret {world.SECRET}, type {found['type']}",
+                [(key, value.decode()) for key, value in held.items()],
+            )
+            checks.equal("contents of the Secret", held, self._password())
+            page.good("it holds what the file holds")
+
     async def _rotate(self) -> None:
-        new = world.make_up("second")
+        old, new = self._files, world.make_up("second")
         directories = {name: self._volume(name) for name in PODS}
-        versions = await self._versions()
+        versions = await checks.until(
+            "versions in the status objects",
+            self._versions,
+            "one for each object of each pod",
+            good=lambda found: len(found) == len(PODS) * len(world.ENTRIES),
+        )
+        self._files = new
         with self._screen.step("The secrets change in the KMS") as page:
-            with reader.Reader(directories, self._files, new) as reading:
+            with reader.Reader(directories, old, new) as reading:
                 saved_mono = time.monotonic()
                 world.save_seed(self._on.seed, new)
-                await self._until_read(reading, directories)
+                copied_mono, _ = await asyncio.gather(
+                    self._until_copied(), _until_read(reading, directories)
+                )
             tally = reading.tally
-            was, now = self._files[world.PASSWORD].decode(), new[world.PASSWORD].decode()
+            was, now = old[world.PASSWORD].decode(), new[world.PASSWORD].decode()
             page.rows(
                 [
                     (name, world.PASSWORD, f"{was} → {now}", f"after {at - saved_mono:.2f} s")
-                    for name, at in sorted(tally.arrived_mono.items())
+                    for name, at in (
+                        *sorted(tally.arrived_mono.items()),
+                        ("Secret", copied_mono),
+                    )
                 ]
             )
             counts = (tally.missing, tally.partial, tally.mixed)
             checks.equal("missing, partial and mixed reads", counts, (0, 0, 0))
             page.good(f"{tally.reads:,} reads of a file meanwhile: 0 missing, 0 partial")
             page.good(f"{tally.sets:,} reads of all files at once: 0 with files of both sets")
-            page.quiet(f"In this demo the driver asks the provider every {scene.REFRESH_EVERY}.")
-            self._files = new
             await checks.until(
                 "versions in the status objects",
                 self._versions,
                 f"others than {versions}",
-                good=lambda found: all(found[key] != versions[key] for key in versions),
+                good=lambda found: all(found.get(key, old) != old for key, old in versions.items()),
             )
+            page.quiet(f"In this demo the driver asks the provider every {scene.REFRESH_EVERY}.")
 
-    async def _until_read(
-        self, reading: reader.Reader, directories: dict[str, pathlib.Path]
-    ) -> None:
-        """Wait until all is new, and on until the old files are gone below their readers."""
-
-        async def arrived() -> list[str]:
-            return sorted(reading.tally.arrived_mono)
-
-        async def sets() -> int:
-            return sum(len(list(each.glob("..[0-9]*"))) for each in directories.values())
-
+    async def _until_copied(self) -> float:
+        """Wait until the Secret holds the new password; return the monotonic time."""
         await checks.until(
-            "volumes with the new contents",
-            arrived,
-            f"{sorted(directories)}",
-            good=lambda found: found == sorted(directories),
+            "contents of the Secret",
+            self._copied,
+            "the new password",
+            good=lambda found: found == self._password(),
         )
-        await checks.until(
-            "sets of files", sets, "one a volume", good=lambda found: found == len(directories)
-        )
+        return time.monotonic()
 
     async def _status(self) -> None:
         with self._screen.step("What the cluster is told") as page:
@@ -173,6 +185,7 @@ class Story:
                     f"SecretProviderClassPodStatus {found['metadata']['name']}",
                     [(each["id"], _end(each["version"])) for each in found["status"]["objects"]],
                 )
+            checks.equal("number of the driver's records", len(self._on.records()), len(PODS))
             versions = await self._versions()
             names = {entry.file for entry in world.ENTRIES}
             checks.equal("objects", {object_id for _, object_id in versions}, names)
@@ -201,7 +214,7 @@ class Story:
             checks.equal("the target of a failed publish exists", target.exists(), False)
             page.good("the message names the class; the failed mount left nothing behind")
             started = time.monotonic()
-            await on.api.create(world.provider_class(world.MISTYPED))
+            await on.api.create(world.provider_class(world.MISTYPED, copied=False))
             await self._until_running(TYPO_POD)
             waited_s = time.monotonic() - started
             page.good(f"once there is such a class the pod runs by itself, after {waited_s:.2f} s")
@@ -214,7 +227,7 @@ class Story:
         await checks.until(f"pod {name}", phase, "Running", good=lambda found: found == "Running")
 
     async def _status_of(self, name: str) -> dict[str, Any]:
-        for found in await self._on.api.statuses(world.NAMESPACE):
+        for found in await self._on.api.statuses():
             if found["status"]["podName"] == name:
                 return found
         raise checks.Failed("SecretProviderClassPodStatus", f"one of pod {name}", "none")
@@ -223,9 +236,19 @@ class Story:
         """Return the versions in the status objects by pod and object."""
         return {
             (found["status"]["podName"], each["id"]): each["version"]
-            for found in await self._on.api.statuses(world.NAMESPACE)
+            for found in await self._on.api.statuses()
             for each in found["status"].get("objects", ())
         }
+
+    async def _secret(self) -> dict[str, Any] | None:
+        return await self._on.api.get(world.secret())
+
+    async def _copied(self) -> dict[str, bytes]:
+        return _decoded(await self._secret())
+
+    def _password(self) -> dict[str, bytes]:
+        """Return what the Secret should hold."""
+        return {world.SECRET_KEY: self._files[world.PASSWORD]}
 
     def _uid(self, name: str) -> str:
         return str(self._pods[name]["metadata"]["uid"])
@@ -234,11 +257,34 @@ class Story:
         return pathlib.Path(self._on.node.target(self._uid(name), world.VOLUME))
 
 
+async def _until_read(reading: reader.Reader, directories: Mapping[str, pathlib.Path]) -> None:
+    """Wait until all is new, and on until the old files are gone below their readers."""
+
+    async def arrived() -> list[str]:
+        return sorted(reading.tally.arrived_mono)
+
+    async def sets() -> int:
+        return sum(len(list(each.glob("..[0-9]*"))) for each in directories.values())
+
+    names = sorted(directories)
+    await checks.until(
+        "volumes with the new contents", arrived, str(names), good=lambda found: found == names
+    )
+    await checks.until(
+        "sets of files", sets, "one a volume", good=lambda found: found == len(directories)
+    )
+
+
 def _row(file: volumes.File) -> tuple[str, str, str, str]:
     shown = file.contents.decode(errors="replace").replace("\n", " ")
     if len(shown) > _SHOWN_CHARACTERS:
         shown = f"{shown[:_SHOWN_CHARACTERS]}…"
     return file.name, stat.filemode(file.mode | stat.S_IFREG), volumes.size(file.contents), shown
+
+
+def _decoded(secret: Mapping[str, Any] | None) -> dict[str, bytes]:
+    data = secret.get("data", {}) if secret else {}
+    return {key: base64.b64decode(value) for key, value in data.items()}
 
 
 def _end(text: str) -> str:

@@ -16,6 +16,7 @@ IDENTITY, PROJECT, ENVIRONMENT, FOLDER = "demo-shop", "shop", "prod", "/app"
 AUDIENCE = "kms"
 CLASS, MISTYPED = "shop-secrets", "shop-secretz"
 VOLUME = "secrets"
+SECRET, SECRET_KEY = "shop-db", "password"
 PASSWORD, API_KEY, SETTINGS = "db-password", "api-key", "settings.json"
 _SETTINGS_ENTRIES = 1200
 
@@ -125,8 +126,13 @@ def service_account() -> dict[str, Any]:
     }
 
 
-def provider_class(name: str = CLASS) -> dict[str, Any]:
-    """Return a SecretProviderClass for all secrets of the demo."""
+def provider_class(name: str = CLASS, *, copied: bool = True) -> dict[str, Any]:
+    """Return a SecretProviderClass for all secrets of the demo.
+
+    Args:
+        name: of the class.
+        copied: the password becomes a Kubernetes Secret too.
+    """
     wanted = [
         {
             "secretPath": FOLDER,
@@ -136,12 +142,18 @@ def provider_class(name: str = CLASS) -> dict[str, Any]:
         }
         for entry in ENTRIES
     ]
+    copy = {
+        "secretName": SECRET,
+        "type": "Opaque",
+        "data": [{"objectName": PASSWORD, "key": SECRET_KEY}],
+    }
     return {
         "apiVersion": "secrets-store.csi.x-k8s.io/v1",
         "kind": "SecretProviderClass",
         "metadata": {"name": name, "namespace": NAMESPACE},
         "spec": {
             "provider": "kms",
+            **({"secretObjects": [copy]} if copied else {}),
             "parameters": {
                 "authMethod": "kubernetes",
                 "identityId": IDENTITY,
@@ -150,6 +162,15 @@ def provider_class(name: str = CLASS) -> dict[str, Any]:
                 "secrets": yaml.safe_dump(wanted, sort_keys=False),
             },
         },
+    }
+
+
+def secret() -> dict[str, Any]:
+    """Return enough of the Secret of the class to read it by."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": SECRET, "namespace": NAMESPACE},
     }
 
 

@@ -31,6 +31,7 @@ class Demo:
             stdin=subprocess.DEVNULL,
             env={**os.environ, "CI": "true", **environment},
             text=True,
+            process_group=0,
         )
         self.text = ""
         self._grown = threading.Condition()
@@ -54,6 +55,10 @@ class Demo:
             found = re.search(pattern, self.text)
             assert found is not None
             return found
+
+    def interrupt(self) -> None:
+        """Do what Ctrl-C does: the signal goes to the whole group."""
+        os.killpg(self.process.pid, signal.SIGINT)
 
     def end(self) -> int:
         """Wait for the end and return the exit code."""
@@ -98,6 +103,8 @@ def test_every_step_is_checked(demos: list[Demo]) -> None:
         r"api-key +-r-------- +\d+ B +first-[0-9a-f]{24} *\n",
         r"db-password +first-[0-9a-f]+ → second-[0-9a-f]+ +after \d",
         r"[\d,]{4,} reads of a file meanwhile: 0 missing, 0 partial",
+        r"Secret shop-db, type Opaque\n +password +first-",
+        r"Secret +db-password +first-[0-9a-f]+ → second-[0-9a-f]+ +after \d",
         r"SecretProviderClassPodStatus shop-1-default-shop-secrets",
         r"MountVolume.SetUp failed for volume \"secrets\" : rpc\s+error",
         r"no mount, no directory, no record",
@@ -123,19 +130,19 @@ def test_an_interrupt_ends_everything(demos: list[Demo]) -> None:
     pids = [demo.pid(part) for part in ("API server stand-in", "KMS stand-in", "KMS provider")]
     pids.append(demo.pid("driver"))
     demo.until(r"both pods run")
-    demo.process.send_signal(signal.SIGINT)
+    demo.interrupt()
     assert demo.end() == 130, demo.text
     assert [pid for pid in pids if pathlib.Path(f"/proc/{pid}").exists()] == []
 
 
 def test_keep_stays_up_and_cleans_up_at_the_end(demos: list[Demo]) -> None:
     demos.append(demo := Demo("--keep"))
-    seed = pathlib.Path(demo.until(r"KMS +(/tmp/demo-\S+/kms.yaml)")[1])
+    seed = pathlib.Path(demo.until(r"secrets +(/tmp/demo-\S+/kms.yaml)")[1])
     demo.until(r"pod shop-0 has its files")
     seed.write_text(re.sub(r"DB_PASSWORD: .*", "DB_PASSWORD: third", seed.read_text()))
     demo.until(r"pod shop-0: db-password is now third\n")
     demo.until(r"pod shop-1: db-password is now third\n")
-    demo.process.send_signal(signal.SIGINT)
+    demo.interrupt()
     assert demo.end() == 0, demo.text
     assert "no mount, no directory, no record" in demo.text
 
