@@ -2,10 +2,9 @@
 
 PEM is passed on byte for byte: what a tool wrote, its readers can read, whatever the algorithm.
 Only a file that holds certificates and a key together is taken apart, for a key has no place in
-``tls.crt``. PKCS#12 is opened with the empty password, also when it comes in base64. Anything else
-is an error that names the format found and never shows a byte of it.
+``tls.crt``. Anything else is an error that names the format found and never shows a byte of it.
 
-``cryptography`` weighs 10 MiB and is imported when the first PKCS#12 container comes, not before.
+PKCS#12 is only recognised here, also in base64; ``volumes.pkcs12`` opens it.
 Source: RFC 7468 (PEM), RFC 7292 (PKCS#12), RFC 1421 §4.6.1.1 (Proc-Type); upstream splits alike.
 """
 
@@ -19,6 +18,7 @@ _CERTIFICATE = "CERTIFICATE"
 _KEY = "PRIVATE KEY"
 _ENCRYPTED = "ENCRYPTED PRIVATE KEY"
 _OPENSSH = "OPENSSH PRIVATE KEY"
+PKCS12 = "PKCS#12"
 _LABELS = frozenset(
     {
         _CERTIFICATE, "X509 CERTIFICATE", "TRUSTED CERTIFICATE", "CERTIFICATE REQUEST",
@@ -76,19 +76,22 @@ class _Block:
 
 
 def unpack(contents: bytes) -> Bundle:
-    """Open a file that should hold certificates, a private key or both.
+    """Open a file that should hold certificates, a private key or both in PEM.
 
     Args:
         contents: As the provider returned them.
-    Raises: Unusable: neither PEM nor PKCS#12, or broken.
+    Raises: Unusable: PEM that is broken.
     """
     blocks = _blocks(contents)
-    if blocks:
-        return _unpack_pem(contents, blocks)
-    container = _pkcs12(contents)
-    if container is not None:
-        return _unpack_pkcs12(container)
-    return Bundle(found=_format(contents))
+    return _unpack_pem(contents, blocks) if blocks else Bundle(found=_format(contents))
+
+
+def pkcs12_of(contents: bytes) -> bytes | None:
+    """Return the PKCS#12 container that a file is, plain or in base64; None if it is none."""
+    for candidate in (contents, _unbase64(b"".join(contents.split()))):
+        if _PKCS12_START.match(candidate):
+            return candidate
+    return None
 
 
 def _unpack_pem(contents: bytes, blocks: list[_Block]) -> Bundle:
@@ -192,52 +195,12 @@ _PKCS12_START = re.compile(rb"\x30(?:[\x00-\x80]|\x81.|\x82..|\x83...|\x84....)\
 """A SEQUENCE that starts with the INTEGER 3, the only version there is."""
 
 
-def _pkcs12(contents: bytes) -> bytes | None:
-    """Return the PKCS#12 container in a file, None if it is none."""
-    for candidate in (contents, _unbase64(b"".join(contents.split()))):
-        if _PKCS12_START.match(candidate):
-            return candidate
-    return None
-
-
-def _unpack_pkcs12(container: bytes) -> Bundle:
-    try:
-        from cryptography import exceptions
-        from cryptography.hazmat.primitives import serialization
-        from cryptography.hazmat.primitives.asymmetric import ec, rsa
-        from cryptography.hazmat.primitives.serialization import pkcs12
-    except ModuleNotFoundError:
-        raise Unusable("the object is PKCS#12, which needs the package cryptography") from None
-    try:
-        key, leaf, others = pkcs12.load_key_and_certificates(container, None)
-    except (ValueError, TypeError, exceptions.UnsupportedAlgorithm):
-        # The library's own text is not known to be fit for an event.
-        raise Unusable(
-            "the object is PKCS#12 that is broken or needs a password; only the empty one is tried"
-        ) from None
-    pem = serialization.Encoding.PEM
-    certificates = [leaf, *others] if leaf is not None else others
-    encoded = b""
-    if key is not None:
-        # As upstream: RSA and EC in the form of their own, everything else as PKCS#8.
-        own = isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey)
-        forms = serialization.PrivateFormat
-        encoded = key.private_bytes(
-            pem,
-            forms.TraditionalOpenSSL if own else forms.PKCS8,
-            serialization.NoEncryption(),
-        )
-    return Bundle(
-        found="PKCS#12",
-        certificates=b"".join(certificate.public_bytes(pem) for certificate in certificates),
-        key=encoded,
-    )
-
-
 def _format(contents: bytes) -> str:
     """Name the format of a file that is neither PEM nor PKCS#12."""
     if not contents.strip():
         return "empty"
+    if pkcs12_of(contents) is not None:
+        return PKCS12
     if _is_sequence(contents):
         return "DER, which is binary; PEM or PKCS#12 is needed"
     decoded = _unbase64(b"".join(contents.split()))
@@ -245,8 +208,8 @@ def _format(contents: bytes) -> str:
         return "PEM in base64"
     if _is_sequence(decoded):
         return "DER in base64"
-    text = contents.strip()
-    if text[:1] + text[-1:] in (b"{}", b"[]"):
+    ends = contents.strip()
+    if ends[:1] + ends[-1:] in (b"{}", b"[]"):
         return "JSON"
     if _BEGIN in contents:
         return "PEM whose first line does not start at the left margin"

@@ -7,6 +7,7 @@ else, least of all in an error.
 Source: driver-behaviour §7.3, §7.5; Kubernetes' validation of core/v1 Secret.
 """
 
+import contextlib
 import dataclasses
 import enum
 import re
@@ -34,6 +35,14 @@ _KEY_ILLEGAL = re.compile(r"[^-._a-zA-Z0-9]")
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 
 SecretObject = Mapping[str, Any]
+Opened = Mapping[str, certificates.Bundle | certificates.Unusable]
+"""Path of a PKCS#12 container → what is in it, or why it could not be opened."""
+
+_NONE_OPENED: Opened = {}
+_PARTS: Mapping[str, Callable[[certificates.Bundle], bytes]] = {
+    TLS_CERTIFICATE: certificates.Bundle.need_certificates,
+    TLS_KEY: certificates.Bundle.need_key,
+}
 
 
 class Policy(enum.Enum):
@@ -91,12 +100,30 @@ def names(secret_objects: tuple[SecretObject, ...]) -> frozenset[str]:
     return frozenset(_text(entry, "secretName") for entry in secret_objects) - {""}
 
 
-def plan(chosen: provider_class.ProviderClass, files: payload.Files) -> Plan:
+def containers(chosen: provider_class.ProviderClass, files: payload.Files) -> dict[str, bytes]:
+    """Return the PKCS#12 containers that have to be opened for a class: path → container."""
+    found: dict[str, bytes] = {}
+    for entry in chosen.secret_objects:
+        if _text(entry, "type") != TLS:
+            continue
+        with contextlib.suppress(_Rule):
+            sources = _sources(entry, files)
+            for path in {sources[key] for key in _PARTS if key in sources}:
+                container = certificates.pkcs12_of(files[path].contents)
+                if container is not None:
+                    found[path] = container
+    return found
+
+
+def plan(
+    chosen: provider_class.ProviderClass, files: payload.Files, opened: Opened = _NONE_OPENED
+) -> Plan:
     """Work out all Secrets of a class.
 
     Args:
         chosen: The class.
         files: The checked files of one answer; empty if the provider wrote them itself.
+        opened: What became of each of ``containers``.
     """
     wanted: dict[str, Wanted] = {}
     failed: list[errors.SecretRejected] = []
@@ -108,7 +135,7 @@ def plan(chosen: provider_class.ProviderClass, files: payload.Files) -> Plan:
             repeated.add(name)
         seen.add(name)
         try:
-            wanted[name] = _wanted(chosen, entry, name, files)
+            wanted[name] = _wanted(chosen, entry, name, files, opened)
         except _Rule as rule:
             told = f"{chosen.namespace}/{name or f'secretObjects[{position}]'}"
             failed.append(
@@ -118,7 +145,11 @@ def plan(chosen: provider_class.ProviderClass, files: payload.Files) -> Plan:
 
 
 def _wanted(
-    chosen: provider_class.ProviderClass, entry: SecretObject, name: str, files: payload.Files
+    chosen: provider_class.ProviderClass,
+    entry: SecretObject,
+    name: str,
+    files: payload.Files,
+    opened: Opened,
 ) -> Wanted:
     _check_name(name)
     sort = _text(entry, "type") or OPAQUE
@@ -130,7 +161,7 @@ def _wanted(
         annotations[DELETION_POLICY] = policy.value
     sources = _sources(entry, files)
     if sort == TLS:
-        data = _tls(sources, files)
+        data = _tls(sources, files, opened)
     else:
         data = {key: files[path].contents for key, path in sources.items()}
     size_bytes = sum(map(len, data.values()))
@@ -222,27 +253,22 @@ def _not_found(path: str, files: payload.Files) -> str:
     )
 
 
-def _tls(sources: Mapping[str, str], files: payload.Files) -> dict[str, bytes]:
+def _tls(sources: Mapping[str, str], files: payload.Files, opened: Opened) -> dict[str, bytes]:
     """Return the data of a TLS Secret: certificate and key by part, all other keys verbatim."""
-    for key in (TLS_CERTIFICATE, TLS_KEY):
+    for key in _PARTS:
         if key not in sources:
             raise _Rule(f"type {TLS} needs key {key} in secretObjects.data")
-    opened: dict[str, certificates.Bundle] = {}
-    parts: dict[str, Callable[[certificates.Bundle], bytes]] = {
-        TLS_CERTIFICATE: certificates.Bundle.need_certificates,
-        TLS_KEY: certificates.Bundle.need_key,
-    }
     data: dict[str, bytes] = {}
     for key, path in sources.items():
         contents = files[path].contents
-        if key not in parts:
+        if key not in _PARTS:
             data[key] = contents
             continue
         try:
-            if path not in opened:
-                # Opening a PKCS#12 container takes 40 ms: once for both parts.
-                opened[path] = certificates.unpack(contents)
-            data[key] = parts[key](opened[path])
+            bundle = opened[path] if path in opened else certificates.unpack(contents)
+            if isinstance(bundle, certificates.Unusable):
+                raise bundle
+            data[key] = _PARTS[key](bundle)
         except certificates.Unusable as reason:
             raise _Rule(f"object {_short(path)} for key {key}: {reason}") from None
     return data

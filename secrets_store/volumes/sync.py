@@ -17,7 +17,7 @@ from secrets_store import errors, tasks
 from secrets_store import log as logs
 from secrets_store.kube import client, store
 from secrets_store.model import payload, pod_status, provider_class, secret, secret_objects
-from secrets_store.volumes import secret_requests, sync_report, table
+from secrets_store.volumes import pkcs12, secret_requests, sync_report, table
 
 DEADLINE_S = 5.0
 TRUST_S = 10.0
@@ -74,6 +74,7 @@ class SecretSync:
         self._allowed = None if allowed_namespaces is None else frozenset(allowed_namespaces)
         self._clock = clock or tasks.SystemClock()
         self._requests = secret_requests.Requests(api, self._clock)
+        self._opener = pkcs12.Opener(tasks.Background())
         self._key = secrets.token_bytes(32)
         self._locks = tasks.KeyedLocks()
         self._seen: dict[str, _Seen] = {}
@@ -96,7 +97,7 @@ class SecretSync:
 
         Args:
             files: All files of the answer that the volume shows.
-            deadline_s: For everything together.
+            deadline_s: For all requests together.
         """
         since_mono = self._clock.mono_s() - TRUST_S
         return await self._sync(found, chosen, files, since_mono, deadline_s)
@@ -144,14 +145,15 @@ class SecretSync:
     ) -> SyncReport:
         namespace = found.record.pod.namespace
         class_name = f"{namespace}/{chosen.name}"
-        ends_mono = self._clock.mono_s() + deadline_s
         dropped = self._dropped(namespace, chosen)
         if not chosen.secret_objects and not dropped:
             return SyncReport()
         if self._allowed is not None and namespace not in self._allowed:
             return self._report(class_name, sync_report.not_allowed(chosen))
-        # Opening a container with a private key may take a while: not on the event loop.
-        prepared = await self._threads.run(self._prepare, chosen, files)
+        # A container with certificates takes its time to open, which is not the API server's.
+        opened = await self._opener.open_all(secret_objects.containers(chosen, files))
+        ends_mono = self._clock.mono_s() + deadline_s
+        prepared = await self._threads.run(self._prepare, chosen, files, opened)
         wanted = prepared.plan.wanted
         outcomes = [sync_report.Outcome(failure=failure) for failure in prepared.plan.failed]
         try:
@@ -177,8 +179,13 @@ class SecretSync:
         outcomes += await self._withdraw(namespace, chosen.name, dropped, ends_mono)
         return self._report(class_name, outcomes)
 
-    def _prepare(self, chosen: provider_class.ProviderClass, files: payload.Files) -> _Prepared:
-        plan = secret_objects.plan(chosen, files)
+    def _prepare(
+        self,
+        chosen: provider_class.ProviderClass,
+        files: payload.Files,
+        opened: secret_objects.Opened,
+    ) -> _Prepared:
+        plan = secret_objects.plan(chosen, files, opened)
         if plan.repeated:
             _log.debug(
                 "a class names a Secret twice, the later entry counts",

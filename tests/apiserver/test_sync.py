@@ -14,6 +14,9 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import pkcs12
 
 from devkit.apiserver import cluster as apiserver
 from secrets_store import errors, tasks
@@ -810,6 +813,32 @@ async def test_certificate_and_key_come_from_one_answer(node: Node, cluster: Clu
     report = await node.sync.write(found, chosen, broken | files(**{"tls.crt": certificate * 2}))
     assert "object tls.key for key tls.key" in report.failed[0].reason
     assert cluster.data()["tls.crt"] == certificate.encode()
+
+
+async def test_container_of_both_is_opened_for_a_write_and_for_a_check(
+    node: Node, cluster: Cluster
+) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    contents = pkcs12.serialize_key_and_certificates(
+        None, key, None, None, serialization.NoEncryption()
+    )
+    pem = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.TraditionalOpenSSL,
+        serialization.NoEncryption(),
+    )
+    data = [
+        {"objectName": "chain", "key": "tls.crt"},
+        {"objectName": "store", "key": "tls.key"},
+    ]
+    chosen = cluster.class_of(entry(type="kubernetes.io/tls", data=data))
+    given = files(chain="-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n") | {
+        "store": payload.File(base64.b64encode(contents), 0o644)
+    }
+    found = node.volume(REPLICA_SET)
+    assert (await node.sync.write(found, chosen, given)).written == ("db",)
+    assert cluster.data()["tls.key"] == pem
+    assert (await node.sync.verify(found, chosen, given)).unchanged == ("db",)
 
 
 async def test_entry_that_leaves_its_class_leaves_the_secret_to_its_owners(

@@ -1,5 +1,6 @@
 """From a class and the files of one answer to Secrets, by tables and by properties."""
 
+import base64
 import re
 import secrets
 from collections.abc import Mapping
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from secrets_store.model import payload, provider_class, secret_objects
+from secrets_store.model import certificates, payload, provider_class, secret_objects
 
 MARKER = secrets.token_hex(16)
 """In every file: no error may show it."""
@@ -277,6 +278,37 @@ def test_tls_broken_object_is_told_with_its_key() -> None:
     broken = FILES | {"tls.crt": payload.File(b"-----BEGIN CERTIFICATE-----", 0)}
     told = reason(entry(("tls.crt", "tls.crt"), ("tls.key", "tls.key"), **TLS), broken)
     assert told.startswith("object tls.crt for key tls.crt: the object is PEM with a block that")
+
+
+PKCS12 = b"\x30\x03\x02\x01\x03"
+
+
+def test_containers_that_a_class_needs_opened() -> None:
+    given = FILES | {
+        "p.pfx": payload.File(PKCS12, 0o644),
+        "q.pfx": payload.File(base64.b64encode(PKCS12), 0o644),
+    }
+    chosen = a_class(
+        entry(("p.pfx", "tls.crt"), ("tls.key", "tls.key"), ("q.pfx", "other"), **TLS),
+        entry(("q.pfx", "tls.key"), **TLS),
+        entry(("p.pfx", "tls.crt")),
+        entry(("none", "tls.crt"), **TLS),
+    )
+    assert secret_objects.containers(chosen, given) == {"p.pfx": PKCS12, "q.pfx": PKCS12}
+
+
+def test_what_is_in_a_container_fills_both_parts() -> None:
+    item = entry(("a", "tls.crt"), ("a", "tls.key"), ("a", "all"), **TLS)
+    opened = {"a": certificates.Bundle("PKCS#12", CERTIFICATE, KEY)}
+    plan = secret_objects.plan(a_class(item), files(a=PKCS12), opened)
+    assert plan.wanted["db"].data == {"tls.crt": CERTIFICATE, "tls.key": KEY, "all": PKCS12}
+
+
+def test_container_that_cannot_be_opened_is_told_with_its_object() -> None:
+    item = entry(("a", "tls.crt"), ("a", "tls.key"), **TLS)
+    opened = {"a": certificates.Unusable("the object is PKCS#12, which is shut")}
+    (failure,) = secret_objects.plan(a_class(item), files(a=PKCS12), opened).failed
+    assert failure.reason == "object a for key tls.crt: the object is PKCS#12, which is shut"
 
 
 def test_parts_are_not_taken_out_for_other_types() -> None:
