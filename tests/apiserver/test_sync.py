@@ -490,6 +490,18 @@ async def test_claim_ends_with_its_class(node: Node, cluster: Cluster) -> None:
     assert cluster.get()["metadata"]["annotations"][secret.CLASS] == "new"
 
 
+async def test_claim_stands_if_its_class_may_not_be_read(
+    api: apiserver.Cluster, cluster: Cluster, tmp_path: pathlib.Path
+) -> None:
+    rules = [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "patch"]}]
+    node = Node(by_kubeconfig(api, tmp_path, api.account_token("poor", rules)), cluster.space)
+    before = cluster.create(labels={secret.MANAGED: "true"}, annotations={secret.CLASS: "x"})
+    report = await node.sync.write(node.volume(REPLICA_SET), cluster.class_of(entry()), files())
+    assert "the right to get secretproviderclasses comes with" in report.failed[0].reason
+    assert cluster.get() == before
+    node.stop()
+
+
 async def test_claim_of_a_class_that_cannot_be_is_none(node: Node, cluster: Cluster) -> None:
     cluster.create(labels={secret.MANAGED: "true"}, annotations={secret.CLASS: ".."})
     report = await node.sync.write(node.volume(REPLICA_SET), cluster.class_of(entry()), files())
@@ -910,6 +922,16 @@ async def test_deletion_that_others_overtake_is_told_and_tried_again(
     assert cluster.exists()
     node.api.before = lambda verb: None
     assert (await node.sync.verify(found, cluster.class_of(), files())).deleted == ("db",)
+
+
+async def test_secret_that_is_gone_before_its_deletion_is_no_failure(
+    node: Node, cluster: Cluster
+) -> None:
+    found = node.volume(REPLICA_SET)
+    item = entry(annotations={POLICY: "Delete"})
+    await node.sync.write(found, cluster.class_of(item), files())
+    node.api.before = lambda verb: cluster.delete() if verb == "delete" else None
+    assert await node.sync.verify(found, cluster.class_of(), files()) == sync.SyncReport()
 
 
 async def test_forgotten_class_is_no_business_of_ours(node: Node, cluster: Cluster) -> None:
