@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 # Mounting needs root. An ordinary user gets it inside a user namespace, where the kernel allows one.
 NAMESPACE := $(shell [ "$$(id -u)" = 0 ] || ! unshare --user --map-root-user --mount true 2>/dev/null || echo unshare --user --map-root-user --mount --)
-SANITY_VERSION := v5.4.0
+SANITY_VERSION := v5.6.0
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test sanity bench lint types format generate lock images sbom clean
