@@ -4,10 +4,10 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from devkit.apiserver import errors, http, objects, resources, routes
+from devkit.apiserver import errors, http, objects, protobuf, resources, routes
 from devkit.apiserver.kinds import strategy
 
-JSON_TYPES = ("application/json", "application/yaml", "application/vnd.kubernetes.protobuf")
+JSON_TYPES = ("application/json", "application/yaml", protobuf.MEDIA_TYPE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +94,8 @@ def decode_body(request: http.Request) -> Any:
     sent = media_type(request)
     if sent in ("", "application/json"):
         return decode_json(request.body)
+    if sent == protobuf.MEDIA_TYPE:
+        return protobuf.decode(request.body)
     if sent in ("application/yaml", "application/apply-patch+yaml"):
         return decode_yaml(request.body)
     raise errors.unsupported_media_type(JSON_TYPES)

@@ -11,6 +11,10 @@ from typing import Any
 
 from devkit.apiserver import schema
 
+NUMBERS = pathlib.Path(__file__).with_name("field_numbers.json")
+# Marks of our own in a schema start like this.
+_OWN = "x-devkit-"
+_NAME = "x-devkit-name"
 FILE = pathlib.Path(__file__).with_name("builtin_types.json")
 
 
@@ -18,8 +22,9 @@ FILE = pathlib.Path(__file__).with_name("builtin_types.json")
 def _load() -> tuple[dict[str, str], dict[str, schema.Schema]]:
     raw = json.loads(FILE.read_text())
     types: dict[str, schema.Schema] = raw["types"]
-    for found in types.values():
+    for name, found in types.items():
         _mark_always(found)
+        found[_NAME] = name
     for found in types.values():
         _linked(found, types)
     return raw["kinds"], types
@@ -74,11 +79,48 @@ def unfolded(api_version: str, kind: str) -> dict[str, Any]:
         return {
             key: walk(item, (*above, id(node)))
             for key, item in node.items()
-            if key != schema.ALWAYS
+            if not key.startswith(_OWN)
         }
 
     found: dict[str, Any] = walk(of_kind(api_version, kind), ())
     return found
+
+
+def names() -> list[str]:
+    """Return the short names of all types."""
+    return list(_load()[1])
+
+
+def name_of(shape: schema.Schema) -> str:
+    """Return the short name of a type, empty for a schema that is no type of its own."""
+    found: str = shape.get(_NAME, "")
+    return found
+
+
+Numbers = dict[int, Any]
+
+
+def _by_number(fields: dict[str, Any]) -> Numbers:
+    return {
+        int(key) if isinstance(value, dict) else value: _by_number(value)
+        if isinstance(value, dict)
+        else key
+        for key, value in fields.items()
+    }
+
+
+@functools.cache
+def _numbers() -> dict[str, Numbers]:
+    raw = json.loads(NUMBERS.read_text())
+    return {name: _by_number(fields) for name, fields in raw.items()}
+
+
+def fields_by_number(shape: schema.Schema) -> Numbers:
+    """Return protobuf field number → JSON name of a type; empty if it has no such form here.
+
+    Where a message's fields stand among the type's own, it is number → the same for that message.
+    """
+    return _numbers().get(name_of(shape), {})
 
 
 def of_type(name: str) -> schema.Schema:
