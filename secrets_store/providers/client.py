@@ -96,8 +96,8 @@ class Client:
         Raises: errors.ProviderFailed.
         """
         request = provider_pb2.VersionRequest(version=API_VERSION)
+        self._begin_call()
         try:
-            self._calls += 1
             answer = await self._stub.Version(request, timeout=timeout_s)
         except grpc.aio.AioRpcError as error:
             raise _failure(error, ()) from None
@@ -120,8 +120,8 @@ class Client:
                 for key, value in sorted(question.objects.items())
             ],
         )
+        self._begin_call()
         try:
-            self._calls += 1
             response = await self._stub.Mount(request, timeout=timeout_s)
         except grpc.aio.AioRpcError as error:
             # ``from None``: the library's exception prints its whole debug string.
@@ -146,6 +146,14 @@ class Client:
         if not self._calls:
             await self._channel.close()
 
+    def _begin_call(self) -> None:
+        if self._closing:
+            # Somebody found the socket replaced while the caller was on its way here.
+            raise errors.ProviderFailed(
+                "the channel to the provider was closed", code=errors.Code.UNAVAILABLE
+            )
+        self._calls += 1
+
     async def _end_call(self) -> None:
         self._calls -= 1
         if self._closing and not self._calls:
@@ -154,7 +162,8 @@ class Client:
 
 def scrub(text: str, confidential: Sequence[str]) -> str:
     """Return a provider's text, bounded and without any of the confidential texts."""
-    for secret in confidential:
+    # The longest first: one may be part of another, of which the rest would be left.
+    for secret in sorted(filter(None, confidential), key=len, reverse=True):
         text = text.replace(secret, "***stripped***")
     text = "".join(x if x.isprintable() else " " for x in text[: MAX_ERROR_CHARACTERS + 1])
     return text if len(text) <= MAX_ERROR_CHARACTERS else text[:MAX_ERROR_CHARACTERS] + "..."
