@@ -9,6 +9,7 @@ import asyncio
 import heapq
 import itertools
 import re
+from typing import Any
 
 START_S = 1_800_000_000.0
 _UNNAMED = re.compile(r"Task-\d+")
@@ -29,7 +30,7 @@ class VirtualClock:
         self._mono_s = 1000.0
         self._timers: list[tuple[float, int, asyncio.Future[None]]] = []
         self._numbers = itertools.count()
-        self._waiting: set[asyncio.Task[object]] = set()
+        self._waiting: set[asyncio.Task[Any]] = set()
         self._entered: asyncio.Future[None] | None = None
 
     def wall_s(self) -> float:
@@ -53,7 +54,8 @@ class VirtualClock:
         if self._entered is not None and not self._entered.done():
             self._entered.set_result(None)
         try:
-            await asyncio.wait({timer, happened}, return_when=asyncio.FIRST_COMPLETED)
+            either: set[asyncio.Future[Any]] = {timer, happened}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._waiting.discard(task)
             timer.cancel()
@@ -84,7 +86,8 @@ class VirtualClock:
             if not busy:
                 return
             self._entered = asyncio.get_running_loop().create_future()
-            await asyncio.wait({*busy, self._entered}, return_when=asyncio.FIRST_COMPLETED)
+            changes: set[asyncio.Future[Any]] = {*busy, self._entered}
+            await asyncio.wait(changes, return_when=asyncio.FIRST_COMPLETED)
 
     def _fire(self, until_s: float) -> None:
         self._mono_s = max(self._mono_s, until_s)
@@ -93,7 +96,7 @@ class VirtualClock:
             if not timer.done():
                 timer.set_result(None)
 
-    def _busy(self) -> set[asyncio.Task[object]]:
+    def _busy(self) -> set[asyncio.Task[Any]]:
         # `tasks.Background` names all its tasks; what is unnamed lasts or belongs to others.
         return {
             task

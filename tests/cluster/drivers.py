@@ -106,7 +106,7 @@ class Driver:
     namespace: str
     app: app.App
     asked: Asked
-    csi: csi_pb2_grpc.NodeStub
+    csi: "csi_pb2_grpc.NodeAsyncStub"
 
     def request(
         self, pod_uid: str = "pod1", *, name: str = "", **changes: Any

@@ -43,8 +43,7 @@ class Scene:
         return self.patch(self.api.classes(name), {"spec": spec})
 
     def ask_for_refresh(self, path: str, at_s: float) -> None:
-        at = datetime.datetime.fromtimestamp(at_s, datetime.UTC).isoformat()
-        self.patch(path, {"metadata": {"annotations": {REQUESTED_AT: at}}})
+        self.patch(path, {"metadata": {"annotations": {REQUESTED_AT: timestamp(at_s)}}})
 
     def create_replica_set(self, name: str = "web") -> Json:
         template = {
@@ -139,6 +138,12 @@ class Scene:
             self.api.pod_statuses(),
             self.api.at("secrets"),
         ]
+
+
+def timestamp(at_s: float) -> str:
+    """Return a Unix time as Kubernetes writes it."""
+    at = datetime.datetime.fromtimestamp(at_s, datetime.UTC)
+    return at.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def reference(owner: Json) -> Json:
