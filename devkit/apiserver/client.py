@@ -5,7 +5,7 @@ Works alike against the stand-in and a real API server. Blocking; one object per
 
 import json
 import ssl
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 
@@ -121,7 +121,7 @@ class Client:
 
     def watch(
         self, target: str, *, accept: str = "application/json"
-    ) -> Iterator[tuple[str, objects.Object]]:
+    ) -> Generator[tuple[str, objects.Object], None, None]:
         """Yield (type, object) of a watch until it ends; `target` has the whole query.
 
         Raises: errors.StatusError: the watch is refused. Unreachable: it breaks.
