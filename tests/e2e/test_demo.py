@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
@@ -17,24 +17,23 @@ from devkit.demo import reader
 pytestmark = pytest.mark.timeout(60)
 
 PATIENCE_S = 40.0
-PLACE = re.compile(r"/tmp/demo-\w+")
 
 
 class Demo:
     """A running demo whose output is read along."""
 
-    def __init__(self, *flags: str, **environment: str) -> None:
+    def __init__(self, *flags: str, before: Sequence[str] = ()) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "devkit.demo", *flags],
+            [*before, sys.executable, "-m", "devkit.demo", *flags],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
-            env={**os.environ, "CI": "true", **environment},
+            env={**os.environ, "CI": "true"},
             text=True,
             process_group=0,
         )
         self.text = ""
-        self._grown = threading.Condition()
+        self._grown, self._ended = threading.Condition(), False
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
@@ -45,15 +44,16 @@ class Demo:
                 with self._grown:
                     self.text += line
                     self._grown.notify_all()
+        with self._grown:
+            self._ended = True
+            self._grown.notify_all()
 
     def until(self, pattern: str) -> re.Match[str]:
         """Wait until the output matches."""
         with self._grown:
-            assert self._grown.wait_for(lambda: re.search(pattern, self.text), PATIENCE_S), (
-                f"no {pattern!r} in:\n{self.text}"
-            )
+            self._grown.wait_for(lambda: self._ended or re.search(pattern, self.text), PATIENCE_S)
             found = re.search(pattern, self.text)
-            assert found is not None
+            assert found is not None, f"no {pattern!r} in:\n{self.text}"
             return found
 
     def interrupt(self) -> None:
@@ -69,33 +69,39 @@ class Demo:
     def pid(self, part: str) -> int:
         return int(self.until(rf"{part} +pid (\d+)")[1])
 
+    def place(self) -> pathlib.Path:
+        """Return the directory that the demo works in; to be asked while it runs."""
+        command = pathlib.Path(f"/proc/{self.pid('API server stand-in')}/cmdline").read_text()
+        found = re.search(r"/tmp/demo-\w+", command)
+        assert found is not None, command
+        return pathlib.Path(found[0])
+
+
+Start = Callable[..., Demo]
+
 
 @pytest.fixture
-def demos() -> Iterator[list[Demo]]:
-    """The demos of a test; one that still runs is told to end."""
-    started: list[Demo] = []
-    yield started
-    for demo in started:
+def start() -> Iterator[Start]:
+    """Start demos; at the end none may run any more or have left anything."""
+    demos: list[Demo] = []
+    places: list[pathlib.Path] = []
+
+    def begin(*flags: str, before: Sequence[str] = ()) -> Demo:
+        demos.append(demo := Demo(*flags, before=before))
+        places.append(demo.place())
+        return demo
+
+    yield begin
+    for demo in demos:
         if demo.process.poll() is None:
             demo.process.terminate()
-            demo.end()
-
-
-def left_over() -> list[str]:
-    """What demos leave in the file system and among the mounts."""
+        demo.end()
     mounts = pathlib.Path("/proc/self/mountinfo").read_text()
-    return [*map(str, pathlib.Path("/tmp").glob("demo-*")), *PLACE.findall(mounts)]
+    assert [place for place in places if place.exists() or str(place) in mounts] == []
 
 
-@pytest.fixture(autouse=True)
-def nothing_is_left() -> Iterator[None]:
-    before = set(left_over())
-    yield
-    assert set(left_over()) <= before
-
-
-def test_every_step_is_checked(demos: list[Demo]) -> None:
-    demos.append(demo := Demo())
+def test_every_step_is_checked(start: Start) -> None:
+    demo = start()
     assert demo.end() == 0, demo.text
     for line in (
         r"1  Start, each part as a process of its own +\d",
@@ -114,8 +120,18 @@ def test_every_step_is_checked(demos: list[Demo]) -> None:
     assert "\x1b" not in demo.text
 
 
-def test_a_broken_part_fails_the_demo(demos: list[Demo]) -> None:
-    demos.append(demo := Demo())
+def test_volumes_are_plain_folders_where_nothing_can_be_mounted(start: Start) -> None:
+    # Nobody but root can mount, and root cannot without this capability.
+    before = ["setpriv", "--bounding-set=-sys_admin"] if os.geteuid() == 0 else []
+    demo = start(before=before)
+    assert demo.end() == 0, demo.text
+    assert "Mounting is refused here" in demo.text
+    assert "shop-1: a plain folder" in demo.text
+    assert "tmpfs (" not in demo.text
+
+
+def test_a_broken_part_fails_the_demo(start: Start) -> None:
+    demo = start()
     driver = demo.pid("driver")
     demo.until(r"3  What the pods see")
     os.kill(driver, signal.SIGKILL)
@@ -125,8 +141,8 @@ def test_a_broken_part_fails_the_demo(demos: list[Demo]) -> None:
     assert '"volume published"' in demo.text, "the driver's log is not shown"
 
 
-def test_an_interrupt_ends_everything(demos: list[Demo]) -> None:
-    demos.append(demo := Demo())
+def test_an_interrupt_ends_everything(start: Start) -> None:
+    demo = start()
     pids = [demo.pid(part) for part in ("API server stand-in", "KMS stand-in", "KMS provider")]
     pids.append(demo.pid("driver"))
     demo.until(r"both pods run")
@@ -135,8 +151,8 @@ def test_an_interrupt_ends_everything(demos: list[Demo]) -> None:
     assert [pid for pid in pids if pathlib.Path(f"/proc/{pid}").exists()] == []
 
 
-def test_keep_stays_up_and_cleans_up_at_the_end(demos: list[Demo]) -> None:
-    demos.append(demo := Demo("--keep"))
+def test_keep_stays_up_and_cleans_up_at_the_end(start: Start) -> None:
+    demo = start("--keep")
     seed = pathlib.Path(demo.until(r"secrets +(/tmp/demo-\S+/kms.yaml)")[1])
     demo.until(r"pod shop-0 has its files")
     seed.write_text(re.sub(r"DB_PASSWORD: .*", "DB_PASSWORD: third", seed.read_text()))
