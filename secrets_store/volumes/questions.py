@@ -1,8 +1,10 @@
 """What a provider is asked for a volume, at its first publish and at each refresh alike."""
 
+import base64
 import datetime
 import json
-from collections.abc import Iterator, Mapping
+import urllib.parse
+from collections.abc import Iterable, Iterator, Mapping
 
 from secrets_store.log import Sealed
 from secrets_store.model import provider_class, volume
@@ -82,4 +84,19 @@ def _confidential(handover: volume.Handover) -> Iterator[str]:
     tokens = [str(entry.get("token", "")) for entry in _tokens(handover).values()]
     for text in (*tokens, handover.tokens.open(), *handover.secrets.open().values()):
         if len(text) >= MIN_CONFIDENTIAL:
-            yield text
+            yield from _forms(text)
+
+
+def _forms(text: str) -> Iterable[str]:
+    """Return a text as it is, and as programs write it into JSON, URLs and base64."""
+    plain = text.encode()
+    return dict.fromkeys(
+        (
+            text,
+            json.dumps(text)[1:-1],
+            json.dumps(text, ensure_ascii=False)[1:-1],
+            urllib.parse.quote(text, safe=""),
+            base64.b64encode(plain).decode().rstrip("="),
+            base64.urlsafe_b64encode(plain).decode().rstrip("="),
+        )
+    )
