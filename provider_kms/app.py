@@ -1,7 +1,6 @@
 """The composition root: builds all objects, starts them in order, stops them in reverse."""
 
 import asyncio
-import contextlib
 import functools
 import random
 import signal
@@ -39,6 +38,7 @@ class App:
         flags: from the command line.
         api_server: in place of the one that the pod's environment names.
         chance: a number in [0, 1) for the jitter of retries.
+        sweep_s: how often what is over is let go.
     """
 
     def __init__(
@@ -47,8 +47,9 @@ class App:
         *,
         api_server: cluster.Cluster | None = None,
         chance: Callable[[], float] = random.random,
+        sweep_s: float = SWEEP_S,
     ) -> None:
-        self._flags = flags
+        self._flags, self._sweep_s = flags, sweep_s
         self.settings = _configured(flags)
         self._trusted = _certificates(flags)
         self.metrics = metrics.Metrics()
@@ -114,6 +115,18 @@ class App:
             ),
         )
 
+    async def failed(self) -> None:
+        """Return when a part that should run for ever has ended by itself.
+
+        Raises: what the part failed with.
+        """
+        assert self._sweeper is not None
+        # Never cancelled, for that would break the server's own stop, which ends them too.
+        waits = [asyncio.create_task(server.wait_stopped()) for server in self._servers]
+        await asyncio.wait([self._sweeper, *waits], return_when=asyncio.FIRST_COMPLETED)
+        if self._sweeper.done():
+            self._sweeper.result()
+
     async def stop(self, grace_s: float = GRACE_S) -> None:
         """Refuse new calls, finish those in progress, remove the sockets."""
         servers, self._servers = self._servers, []
@@ -121,8 +134,8 @@ class App:
         await asyncio.gather(*(server.stop(grace_s) for server in servers))
         if self._sweeper is not None:
             self._sweeper.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._sweeper
+            # Its failure, if it has one, has been told by `failed`.
+            await asyncio.gather(self._sweeper, return_exceptions=True)
         for watch in self._watches:
             watch.stop()
         self._pools.close()
@@ -137,7 +150,7 @@ class App:
     async def _sweep(self) -> None:
         """Let go of what is no longer needed, for ever."""
         while True:
-            await asyncio.sleep(SWEEP_S)
+            await asyncio.sleep(self._sweep_s)
             live = self.settings
             self._logins.sweep()
             self._reads.sweep(max(live.cache_bound_s, live.refresh_bound_s))
@@ -179,7 +192,7 @@ def main(flags: settings.Settings) -> None:
 async def run(flags: settings.Settings) -> None:
     """Serve until SIGTERM or SIGINT.
 
-    Raises: OSError, ValueError: it could not start.
+    Raises: OSError, ValueError: it could not start, or a part of it has failed.
     """
     app = App(flags)
     stopping = asyncio.Event()
@@ -188,7 +201,13 @@ async def run(flags: settings.Settings) -> None:
         loop.add_signal_handler(number, stopping.set)
     try:
         await app.start()
-        await stopping.wait()
+        signalled = asyncio.create_task(stopping.wait())
+        failed = asyncio.create_task(app.failed())
+        await asyncio.wait([signalled, failed], return_when=asyncio.FIRST_COMPLETED)
+        failed.cancel()
+        if not stopping.is_set():
+            signalled.cancel()
+            raise OSError("a part of the provider has ended by itself") from failed.exception()
         _log.info("stopping")
     finally:
         await app.stop()

@@ -8,6 +8,7 @@ sent.
 Source: public server code, generation A; see the table in docs/provider.md.
 """
 
+import asyncio
 import json
 import urllib.parse
 from collections.abc import Callable, Iterable
@@ -22,6 +23,7 @@ from provider_kms.model.secret import Folder, Listing, Secret
 
 T = TypeVar("T")
 
+LARGE_BODY_BYTES = 256 * 1024
 _LOGIN = "/v1/auth/kubernetes-auth/login"
 _UNIVERSAL_LOGIN = "/v1/auth/universal-auth/login"
 
@@ -53,7 +55,7 @@ class Api:
         response = await self._call(route, account, request, limits, hide)
         if response.status != 200:
             raise _login_refusal(account, response, hide)
-        token, lifetime_s = _read(account, lambda: answers.login(response.body), response)
+        token, lifetime_s = await _read(account, lambda: answers.login(response.body), response)
         return Session(account, token, lifetime_s)
 
     async def get(
@@ -64,7 +66,8 @@ class Api:
         response = await self._read(caller.GET, session, target, etag, limits)
         if response.status != 200:
             return _unchanged_or_raise(session, folder, key, etag, response)
-        secret = _read(session.account, lambda: answers.one(response.body, folder, key), response)
+        account = session.account
+        secret = await _read(account, lambda: answers.one(response.body, folder, key), response)
         return Read(secret, _etag(response))
 
     async def list(
@@ -75,7 +78,8 @@ class Api:
         response = await self._read(caller.LIST, session, target, etag, limits)
         if response.status != 200:
             return _unchanged_or_raise(session, folder, None, etag, response)
-        listing = _read(session.account, lambda: answers.many(response.body, folder), response)
+        account = session.account
+        listing = await _read(account, lambda: answers.many(response.body, folder), response)
         return Read(listing, _etag(response))
 
     async def _read(
@@ -121,8 +125,11 @@ def _etag(response: client.Response) -> str:
     return etag if len(etag) <= 256 and etag.isascii() and etag.isprintable() else ""
 
 
-def _read(account: Account, decode: Callable[[], T], response: client.Response) -> T:
+async def _read(account: Account, decode: Callable[[], T], response: client.Response) -> T:
     try:
+        if len(response.body) > LARGE_BODY_BYTES:
+            # Other Mounts should not wait while a large answer is taken apart.
+            return await asyncio.to_thread(decode)
         return decode()
     except answers.Malformed as error:
         kind = response.headers.get("content-type", "no content type").partition(";")[0]

@@ -15,6 +15,7 @@ from provider_kms.model import document, json_path, paths, pattern
 
 PARAMETER = "secrets"
 MOST_ENTRIES = 2000
+_LONGEST_KEPT = 32 * 1024
 ENCODINGS = ("utf-8", "base64", "hex")
 FORMATS = ("dotenv", "json")
 _FIELDS = frozenset(
@@ -64,12 +65,16 @@ class Objects:
     warnings: tuple[str, ...]
 
 
-@functools.lru_cache(maxsize=64)
 def parse(text: str) -> Objects:
-    """Read the parameter; cached, for a class is mounted again and again.
+    """Read the parameter.
 
     Raises: errors.InvalidRequest: naming the entry and field.
     """
+    # A class is mounted again and again; a very long one would take too much memory for that.
+    return _parse_once(text) if len(text) <= _LONGEST_KEPT else _parse(text)
+
+
+def _parse(text: str) -> Objects:
     if not text.strip():
         raise errors.InvalidRequest(PARAMETER, "must list at least one secret")
     try:
@@ -91,6 +96,9 @@ def parse(text: str) -> Objects:
             PARAMETER, f'fileName "{errors.shorten(twice)}" is used twice, or as a directory too'
         )
     return Objects(unique, tuple(dict.fromkeys(warnings)))
+
+
+_parse_once = functools.lru_cache(maxsize=64)(_parse)
 
 
 class _Fields:

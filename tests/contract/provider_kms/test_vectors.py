@@ -189,3 +189,7 @@ async def test_12_a_page_is_no_login(stage: Stage) -> None:
     assert error.code() is grpc.StatusCode.INTERNAL
     assert "not a KMS API answer" in error.details()
     assert len(stage.asked()) == 1
+
+
+async def test_a_call_without_a_deadline(stage: Stage) -> None:
+    assert contents(await stage.mount(DB, timeout=None)) == {"dbPassword": b"hunter2"}

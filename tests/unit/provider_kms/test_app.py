@@ -1,3 +1,4 @@
+import asyncio
 import pathlib
 import shutil
 import tempfile
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 
 from devkit.kms import tls
-from provider_kms import app, settings
+from provider_kms import app, cluster, settings
 
 
 @pytest.fixture
@@ -85,3 +86,43 @@ def test_several_authorities(folder: str) -> None:
         names.append(f"{folder}/{name}")
 
     assert app._certificates(flags(folder, ca_files=tuple(names))).count("BEGIN CERT") == 2
+
+
+async def test_a_part_that_ends_by_itself_is_noticed(folder: str) -> None:
+    made = app.App(flags(folder))
+    await made.start()
+    failed = asyncio.ensure_future(made.failed())
+    await asyncio.sleep(0)
+    assert not failed.done()
+
+    await made._servers[0].stop(0)
+
+    await failed
+    await made.stop()
+
+
+class Unsweepable(cluster.Cluster):
+    """Fails where nothing should."""
+
+    def sweep(self) -> None:
+        raise ZeroDivisionError
+
+
+async def test_a_failure_while_sweeping_is_told(folder: str) -> None:
+    broken = Unsweepable("", "test/1", environment={})
+    made = app.App(flags(folder), api_server=broken, sweep_s=0.0)
+    await made.start()
+
+    with pytest.raises(ZeroDivisionError):
+        await made.failed()
+    await made.stop()
+
+
+async def test_sweeping_goes_on(folder: str) -> None:
+    made = app.App(flags(folder), sweep_s=0.001)
+    await made.start()
+
+    await asyncio.sleep(0.05)
+
+    assert made.metrics.registry.get_sample_value("kms_provider_cached_bytes") == 0
+    await made.stop()

@@ -231,3 +231,13 @@ async def test_malformed_answers_tell_their_kind() -> None:
 
     with pytest.raises(errors.NotKmsAnswer, match="200 text/html, its body is not a JSON object"):
         await made(calls).get(session(), FOLDER, "KEY", "", LIMITS)
+
+
+async def test_a_large_answer_is_read_all_the_same() -> None:
+    calls = Calls(body={"secret": SECRET | {"secretValue": "x" * api.LARGE_BODY_BYTES}})
+
+    found = await made(calls).get(session(), FOLDER, "KEY", "", LIMITS)
+
+    assert found.value is not None
+    assert found.value.value is not None
+    assert len(found.value.value.open()) == api.LARGE_BODY_BYTES

@@ -156,10 +156,10 @@ def test_the_same_entry_twice_is_one() -> None:
 
 
 def test_unknown_fields_are_told() -> None:
-    found = parse(ONE | {"secretkey": "x", "optinal": "true"})
+    found = parse(ONE | {"secretkey": "x", "Optional": "true"})
 
     assert found.warnings == (
-        "secrets: unknown field 'optinal'",
+        "secrets: unknown field 'Optional'",
         "secrets: unknown field 'secretkey'",
     )
 
