@@ -98,8 +98,8 @@ def _around(method: str, inner: Any) -> _Call:
 def redacted(request: message.Message) -> str:
     """Render a request as one line of JSON in which nothing can be secret.
 
-    Fields marked ``csi_secret`` and mount flags are stripped whole; of the volume attributes the
-    values of known harmless keys are shown.
+    Fields marked ``csi_secret`` and whatever has parts, such as mount flags, are stripped whole; of
+    the volume attributes the values of known harmless keys are shown.
     """
     shown: dict[str, Any] = {}
     for field, value in request.ListFields():
@@ -109,8 +109,8 @@ def redacted(request: message.Message) -> str:
             shown[field.name] = {
                 key: text if key in _SHOWN else logs.STRIPPED for key, text in value.items()
             }
-        elif isinstance(value, message.Message):
-            shown[field.name] = logs.STRIPPED
+        elif isinstance(value, str | int | float | bool):
+            shown[field.name] = value
         else:
-            shown[field.name] = value if isinstance(value, str | int | float | bool) else str(value)
+            shown[field.name] = logs.STRIPPED
     return json.dumps(shown, ensure_ascii=False, sort_keys=True)
