@@ -20,6 +20,7 @@ from devkit.demo import checks, keep, processes, scene, screen, story, volumes, 
 from devkit.kubelet import operations, pod_dirs
 
 _INTERRUPTED = 130
+_MOST_SHOWN = 600
 _FAULTS = (
     checks.Failed,
     processes.NotReady,
@@ -116,8 +117,8 @@ class _Demo:
         if isinstance(fault, checks.Failed):
             facts = [
                 ("looked at", fault.what),
-                ("expected", str(fault.expected)),
-                ("found", str(fault.found)),
+                ("expected", _cut(fault.expected)),
+                ("found", _cut(fault.found)),
             ]
         else:
             facts = [("fault", f"{type(fault).__name__}: {fault}")]
@@ -126,6 +127,12 @@ class _Demo:
         tail = on.tail(part)
         facts.append((f"log of {part}", "its end:" if tail else "empty"))
         self._screen.failure("This was not as it should be:", facts, tail)
+
+
+def _cut(value: object) -> str:
+    """Write a value; whole files in it would push everything else off the screen."""
+    text = str(value)
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}… ({len(text)} characters)"
 
 
 async def _run(*, keeps: bool) -> int:
