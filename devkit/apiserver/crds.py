@@ -28,6 +28,8 @@ class Custom(strategy.Strategy):
         fields = {**version_schema.get("properties", {})}
         fields["metadata"] = builtin_types.of_type(_OBJECT_META)
         super().__init__(kind, {**version_schema, "properties": fields} if version_schema else {})
+        # A schema's defaults are values of their own here, not parts that are always there.
+        self.empty = {}
         self._storage_schema = storage_schema
 
     def decode(self, obj: objects.Object) -> strategy.Decoded:

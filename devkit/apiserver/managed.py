@@ -83,7 +83,7 @@ def track(old: objects.Object, new: objects.Object, manager: Manager, shape: sch
     """Note in `new` who owns what after an ordinary write.
 
     Args:
-        old: the object before, empty for a new one.
+        old: the object before; for a new one, its kind's empty object.
         new: the object after; its managedFields are set.
         manager: who writes.
         shape: the kind's schema.
@@ -107,7 +107,7 @@ def _handed_over(
     manager: Manager,
 ) -> tuple[Owners, fieldsets.Comparison]:
     """Take from all others in `owners` what a write changes; return what each has lost to it."""
-    difference = fieldsets.compare(_bare(old) or fieldsets.zero(shape), _bare(new), shape)
+    difference = fieldsets.compare(_bare(old), _bare(new), shape)
     lost: Owners = {}
     for other, paths in owners.items():
         if other == manager:
@@ -136,7 +136,7 @@ def apply(
     """Return the live object with an applied configuration merged in.
 
     Args:
-        live: the stored object, or one with only kind and name if there is none.
+        live: the stored object, or its kind's empty object if there is none.
         config: what the manager wants; fields it had applied before and now leaves out go away.
         manager: who applies.
         shape: the kind's schema.

@@ -18,9 +18,13 @@ def copy(value: T) -> T:
     return value
 
 
+# Made once: with options of its own, json.dumps makes an encoder at every call.
+_ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
+
+
 def encode(value: Any) -> bytes:
     """Return compact JSON, as the API server writes it."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+    return _ENCODER.encode(value).encode()
 
 
 def timestamp(when: datetime.datetime | None = None) -> str:

@@ -74,7 +74,9 @@ class Writer:
         call.strategy.complete(obj)
         if not applied:
             meta.pop("managedFields", None)
-            managed.track({}, obj, _manager(call, managed.UPDATE), call.strategy.shape)
+            managed.track(
+                call.strategy.empty, obj, _manager(call, managed.UPDATE), call.strategy.shape
+            )
         metadata.fill_new(obj)
         self._admit_namespace(call, meta)
         call.strategy.prepare_create(obj)
@@ -160,7 +162,7 @@ class Writer:
         if objects.name_of(config) != call.route.name:
             raise errors.bad_request("the name of the object does not match the name on the URL")
         obj = managed.apply(
-            old.obj if old is not None else {},
+            old.obj if old is not None else call.strategy.empty,
             config,
             _manager(call, managed.APPLY),
             call.strategy.shape,

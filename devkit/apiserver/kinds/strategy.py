@@ -5,7 +5,7 @@ Source: the registry strategies of the API server.
 
 from dataclasses import dataclass, field
 
-from devkit.apiserver import errors, metadata, objects, schema
+from devkit.apiserver import errors, fieldsets, metadata, objects, schema
 from devkit.apiserver.kinds import typed
 
 
@@ -25,6 +25,9 @@ class Strategy:
     Args:
         kind: for messages.
         shape: the schema of the kind's fields.
+
+    Attributes:
+        empty: an object of the kind before anything is known of it.
     """
 
     name_rule: metadata.NameRule = staticmethod(metadata.subdomain)
@@ -36,6 +39,7 @@ class Strategy:
     def __init__(self, kind: str, shape: schema.Schema) -> None:
         self.kind = kind
         self.shape = shape
+        self.empty = fieldsets.zero(shape)
 
     def decode(self, obj: objects.Object) -> Decoded:
         """Drop what the kind does not know.
