@@ -93,9 +93,9 @@ class Cluster:
         return found
 
     def close(self) -> None:
-        """Close idle connections."""
+        """Close all connections."""
         if self._client is not None:
-            self._client.sweep(idle_s=0.0)
+            self._client.close()
 
     def sweep(self) -> None:
         """Close connections that have been idle for long."""
@@ -135,6 +135,7 @@ class Cluster:
         where = site.parse("Kubernetes API", self._url, site.Policy())
         token, ca = await asyncio.to_thread(self._read_credentials)
         if self._client is None or ca != self._ca:
+            self.close()
             tls = await asyncio.to_thread(trust.only, ca) if where.scheme == "https" else None
             self._client, self._ca = client.Client(where, tls, user_agent=self._user_agent), ca
         return self._client, token

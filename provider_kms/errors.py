@@ -81,12 +81,18 @@ class ProviderError(Exception):
     Attributes:
         retry_after_s: when another try makes sense, if the KMS named a time; else None.
         request_id: the KMS's own id of the failed request, or "".
+        where: what was being read, if the sentence itself does not say.
     """
 
     code: ClassVar[Code] = Code.INTERNAL
     reason: ClassVar[str] = ""
     retry_after_s: float | None = None
     request_id: str = ""
+    where: Place | None = None
+
+    def told(self) -> str:
+        """Return the sentence with the place in front, if it is not in there anyway."""
+        return str(self) if self.where is None else f"{self.where}: {self}"
 
 
 class RuleBroken(ProviderError):

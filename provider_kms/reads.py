@@ -7,8 +7,9 @@ but not list their folder, they are read singly. The loop owns everything here.
 """
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Callable, Coroutine, Hashable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Hashable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from provider_kms import budget, cache, errors, flights
@@ -117,14 +118,15 @@ class Reads:
         limits: budget.Budget,
     ) -> Secret | None:
         try:
-            return await self._cached(
-                self._gets,
-                (session.serial, folder, key),
-                lambda etag, own: self._store.get(session, folder, key, etag, own),
-                secrets.size_bytes,
-                bound_s,
-                limits,
-            )
+            with _at(folder.place(key)):
+                return await self._cached(
+                    self._gets,
+                    (session.serial, folder, key),
+                    lambda etag, own: self._store.get(session, folder, key, etag, own),
+                    secrets.size_bytes,
+                    bound_s,
+                    limits,
+                )
         except errors.SecretMissing:
             if optional:
                 return None
@@ -133,14 +135,15 @@ class Reads:
     async def _listing(
         self, session: Session, folder: Folder, bound_s: float, limits: budget.Budget
     ) -> Listing:
-        return await self._cached(
-            self._lists,
-            (session.serial, folder),
-            lambda etag, own: self._store.list(session, folder, etag, own),
-            Listing.size_bytes,
-            bound_s,
-            limits,
-        )
+        with _at(folder.place()):
+            return await self._cached(
+                self._lists,
+                (session.serial, folder),
+                lambda etag, own: self._store.list(session, folder, etag, own),
+                Listing.size_bytes,
+                bound_s,
+                limits,
+            )
 
     async def _cached(
         self,
@@ -188,13 +191,24 @@ class Reads:
             absent = errors.SecretMissing(error.place, error.answer)
             self.kept.put(key, absent, "", 200, asked_mono)
             raise
-        except errors.ProviderError:
+        except errors.ReadFailed:
             self.kept.forget(key)
             raise
         value: T = old if answer.value is None else answer.value
         self._metrics.reads.labels("unchanged" if answer.value is None else "read").inc()
         self.kept.put(key, value, answer.etag, size(value), asked_mono)
         return value
+
+
+@contextlib.contextmanager
+def _at(place: errors.Place) -> Iterator[None]:
+    """Let failures say what was being read, those too that know servers only."""
+    try:
+        yield
+    except errors.ProviderError as error:
+        if not isinstance(error, errors.ReadFailed | errors.PlaceBroken):
+            error.where = place
+        raise
 
 
 def _without_folder(folder: Folder, need: Needs, error: errors.SecretMissing) -> Merged:

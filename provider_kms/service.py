@@ -139,7 +139,7 @@ class _Audit:
             extra=log.pairs(
                 **self._facts(error.code.name),
                 reason=error.reason,
-                err=str(error),
+                err=error.told(),
                 kmsRequest=error.request_id or None,
                 retryAfterSeconds=error.retry_after_s,
             ),
@@ -200,7 +200,7 @@ def _response(volume: files.Volume) -> provider_pb2.MountResponse:
 
 async def _refuse(context: Context, error: errors.ProviderError) -> NoReturn:
     """End the call with the error's code and sentence; always raises."""
-    message = log.redact(errors.shorten(str(error), 1000))
+    message = log.redact(errors.shorten(error.told(), 1000))
     trailers: list[tuple[str, str | bytes]] = []
     if error.retry_after_s is not None:
         details = status.with_retry_info(error.code, message, error.retry_after_s)

@@ -87,6 +87,7 @@ class Client:
         self._clock = clock
         self._slots = asyncio.Semaphore(MOST_CONNECTIONS)
         self._idle: collections.deque[tuple[float, connection.Connection]] = collections.deque()
+        self._closed = False
         self.busy = 0
         self.used_mono = clock()
 
@@ -120,6 +121,11 @@ class Client:
         while self._idle and self._clock() - self._idle[0][0] >= idle_s:
             self._idle.popleft()[1].abort()
 
+    def close(self) -> None:
+        """Close idle connections now, and those in use once their exchange is over."""
+        self._closed = True
+        self.sweep(idle_s=0.0)
+
     def unused_s(self) -> float:
         """Return seconds since the last exchange."""
         return self._clock() - self.used_mono
@@ -145,7 +151,7 @@ class Client:
         except BaseException:
             link.abort()
             raise
-        if again:
+        if again and not self._closed:
             self._idle.append((self._clock(), link))
         else:
             link.abort()

@@ -68,10 +68,10 @@ class Pools:
             return known
 
     def renew(self) -> None:
-        """Trust the certificates anew: drop contexts, and connections once they are idle."""
+        """Trust the certificates anew: drop contexts and connections."""
         self._contexts.clear()
         for client in self._clients.values():
-            client.sweep(idle_s=0.0)
+            client.close()
         self._clients.clear()
 
     def sweep(self) -> None:
@@ -81,11 +81,11 @@ class Pools:
             client.sweep()
             crowded = len(by_use) - count > _MOST_CLIENTS
             if not client.busy and (crowded or client.unused_s() > _FORGET_S):
-                client.sweep(idle_s=0.0)
+                client.close()
                 del self._clients[key]
 
     def close(self) -> None:
-        """Close every idle connection; call when no exchange is in progress."""
+        """Close every connection."""
         self.renew()
 
     @property

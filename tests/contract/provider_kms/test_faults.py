@@ -47,7 +47,7 @@ CASES = (
         refusal(503, "ServiceUnavailable"),
         GET,
         Code.UNAVAILABLE,
-        ("503", "after 4 tries"),
+        ("503", "after 4 tries", '"prod"', '"/"', '"DB_PASSWORD"', "req-"),
         ("LOGIN 200", *["GET 503"] * 4),
     ),
     Case(
@@ -71,7 +71,7 @@ CASES = (
         refusal(429, "RateLimitExceeded"),
         GET,
         Code.RESOURCE_EXHAUSTED,
-        ("limits requests", "60 s", "req-"),
+        ("limits requests", "60 s", "req-", '"DB_PASSWORD"'),
         ("LOGIN 200", "GET 429"),
     ),
     Case(
@@ -121,7 +121,7 @@ CASES = (
         faults.html(),
         LIST,
         Code.INTERNAL,
-        ("not a KMS API answer", "text/html"),
+        ("not a KMS API answer", "text/html", '"/app"'),
         ("LOGIN 200", "LIST 200"),
         (APP, OTHER),
     ),

@@ -91,3 +91,11 @@ def test_foreign_text_is_one_short_line(text: str, short: str) -> None:
 
 def test_braces_in_a_subject_are_text() -> None:
     assert str(errors.InvalidRequest("{rule}", "{subject}")) == "{rule}: {subject}"
+
+
+def test_a_place_is_put_in_front() -> None:
+    error = errors.KmsUnavailable("h", "gone")
+
+    assert error.told() == "KMS h: gone"
+    error.where = PLACE
+    assert error.told() == f"{PLACE}: KMS h: gone"

@@ -260,6 +260,17 @@ class TestConnections:
             asking.sweep(idle_s=0.0)
             assert asking.idle == 0
 
+    async def test_of_a_closed_client_are_not_kept(self) -> None:
+        async with running(OK) as (script, asking):
+            script.hold.clear()
+            asked = asyncio.ensure_future(asking.exchange(ASK, 3.0))
+            await script.arrived.acquire()
+            asking.close()
+            script.hold.set()
+
+            assert (await asked).body == b"ok"
+            assert asking.idle == 0
+
     async def test_of_a_caller_who_leaves_are_closed(self) -> None:
         async with running(OK) as (script, asking):
             script.hold.clear()
