@@ -22,6 +22,7 @@ from devkit.apiserver import (
     reviews,
     routes,
     views,
+    watching,
     writing,
 )
 from devkit.apiserver.kinds import catalog
@@ -81,7 +82,7 @@ class Dispatcher:
         self._subresources = subresources
         self._faults = injected
         self._log = log
-        self.watches: set[reading.Watch] = set()
+        self.watches: set[watching.Watch] = set()
 
     def serve(self, exchange: http.Exchange) -> None:
         """Answer an exchange, now or after a fault's delay."""

@@ -2,12 +2,15 @@
 
 from devkit.apiserver import crds, objects, resources, store, tables
 from devkit.apiserver.kinds import (
+    access,
     builtin_types,
+    columns,
+    csidriver,
     definition,
+    event,
     namespace,
     pod,
     secret,
-    small,
     strategy,
     workload,
 )
@@ -19,12 +22,12 @@ _STRATEGIES: dict[str, type[strategy.Strategy]] = {
     "configmaps": secret.ConfigMap,
     "namespaces": namespace.Namespace,
     "nodes": namespace.Node,
-    "events": small.Event,
-    "csidrivers.storage.k8s.io": small.CSIDriver,
-    "roles.rbac.authorization.k8s.io": small.Role,
-    "clusterroles.rbac.authorization.k8s.io": small.Role,
-    "rolebindings.rbac.authorization.k8s.io": small.Binding,
-    "clusterrolebindings.rbac.authorization.k8s.io": small.Binding,
+    "events": event.Event,
+    "csidrivers.storage.k8s.io": csidriver.CSIDriver,
+    "roles.rbac.authorization.k8s.io": access.Role,
+    "clusterroles.rbac.authorization.k8s.io": access.Role,
+    "rolebindings.rbac.authorization.k8s.io": access.Binding,
+    "clusterrolebindings.rbac.authorization.k8s.io": access.Binding,
     "deployments.apps": workload.Workload,
     "replicasets.apps": workload.Workload,
     "daemonsets.apps": workload.Workload,
@@ -61,7 +64,7 @@ class Catalog:
         if resource.custom:
             definitions = self._definitions[resource.storage_key].columns[resource.version]
             return tables.custom_columns(definitions)
-        return tables.built_in_columns(resource.storage_key)
+        return columns.of(resource.storage_key)
 
     def storage_version(self, storage: str) -> str:
         """Return the apiVersion a custom resource is stored in, empty for built-in ones."""

@@ -1,23 +1,12 @@
-"""Kinds with a few defaults and rules: RBAC objects, events, CSI drivers.
+"""RBAC objects: defaults and rules.
 
-Source: rbac/v1, core/v1 and storage/v1 defaults and validation.
+Source: rbac/v1 defaults and validation.
 """
-
-from typing import Any
 
 from devkit.apiserver import errors, metadata, objects
 from devkit.apiserver.kinds import strategy
 
 _RBAC = "rbac.authorization.k8s.io"
-_CSI_DRIVER: dict[str, Any] = {
-    "attachRequired": True,
-    "podInfoOnMount": False,
-    "storageCapacity": False,
-    "fsGroupPolicy": "ReadWriteOnceWithFSType",
-    "volumeLifecycleModes": ["Persistent"],
-    "requiresRepublish": False,
-    "seLinuxMount": False,
-}
 
 
 class Role(strategy.Strategy):
@@ -83,25 +72,3 @@ def _subject_causes(subject: objects.Object, at: str, kind: str) -> list[errors.
     if is_account and not subject.get("namespace") and kind == "ClusterRoleBinding":
         causes.append(errors.required(f"{at}.namespace"))
     return causes
-
-
-class Event(strategy.Strategy):
-    """core/v1 Event; lies in the namespace of what it is about."""
-
-    def validate(self, obj: objects.Object) -> list[errors.Cause]:
-        about = obj["involvedObject"].get("namespace", "")
-        if about == objects.namespace_of(obj) or (
-            not about and objects.namespace_of(obj) in ("default", "kube-system")
-        ):
-            return []
-        why = "does not match event.namespace"
-        return [errors.invalid_value("involvedObject.namespace", about, why)]
-
-
-class CSIDriver(strategy.Strategy):
-    """storage.k8s.io/v1 CSIDriver."""
-
-    def complete(self, obj: objects.Object) -> None:
-        super().complete(obj)
-        for key, value in _CSI_DRIVER.items():
-            obj["spec"].setdefault(key, objects.copy(value))
