@@ -82,6 +82,8 @@ class App:
 
         Raises: OSError, ValueError: an address is taken or malformed.
         """
+        if self._flags.config:
+            log.set_verbosity(self.settings.verbosity)
         host, port = self._flags.health_address()
         self.health_port = await self._health.start(host, port)
         for watch in self._watches:

@@ -10,7 +10,7 @@ import asyncio
 import email.utils
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Protocol
 
 from provider_kms import budget, errors, log
@@ -59,12 +59,11 @@ class Caller:
         metrics: Metrics,
         *,
         clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], "asyncio.Future[None]"] | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._pools, self._metrics, self._clock = pools, metrics, clock
-        self._sleep = sleep or asyncio.sleep
-        self._chance = chance
+        self._sleep, self._chance = sleep, chance
         self._held_until_mono: dict[tuple[str, str], float] = {}
 
     async def __call__(
@@ -101,9 +100,9 @@ class Caller:
                 failure, wait_s = found, found.retry_after_s
             if isinstance(failure, errors.KmsUnavailable):
                 failure.attempts = attempt
-            if attempt > limits.retries or (
-                isinstance(failure, errors.KmsUnavailable) and failure.final
-            ):
+                if failure.final:
+                    raise failure
+            if attempt > limits.retries:
                 raise failure
             await self._pause(route, account, failure, attempt, wait_s, limits)
 

@@ -14,8 +14,10 @@ from collections.abc import Callable
 from typing import Any
 
 import grpc
+import grpc.aio
 import pytest
 
+from csi_spec import provider_pb2_grpc
 from devkit.kms import faults
 from provider_kms import status
 from tests.contract.provider_kms.stage import APP, DB, GET, LIST, LOGIN, SEED, Stage, contents
@@ -428,12 +430,34 @@ async def test_others_do_not_ask_while_a_limit_holds(stage: Stage) -> None:
     assert stage.asked() == ["LOGIN 200"]
 
 
-async def test_unavailable_tells_the_driver_not_to_repeat_the_call(stage: Stage) -> None:
+DRIVERS_SERVICE_CONFIG = {
+    "methodConfig": [
+        {
+            "name": [{"service": "v1alpha1.CSIDriverProvider"}],
+            "waitForReady": True,
+            "retryPolicy": {
+                "maxAttempts": 3,
+                "initialBackoff": "0.01s",
+                "maxBackoff": "10s",
+                "backoffMultiplier": 1.1,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ]
+}
+
+
+async def test_unavailable_is_not_repeated_by_the_drivers_channel(stage: Stage) -> None:
     stage.fail(refusal(503, "ServiceUnavailable"), LOGIN, times=None)
+    options = [("grpc.service_config", json.dumps(DRIVERS_SERVICE_CONFIG))]
 
-    error = await stage.refused(DB)
+    async with grpc.aio.insecure_channel(f"unix:{stage.socket}", options=options) as channel:
+        stub = provider_pb2_grpc.CSIDriverProviderStub(channel)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.Mount(stage.request(DB), timeout=10)
 
-    assert ("grpc-retry-pushback-ms", "-1") in [tuple(x) for x in error.trailing_metadata() or ()]
+    assert caught.value.code() is Code.UNAVAILABLE
+    assert stage.asked() == ["LOGIN 503"] * 4
 
 
 async def test_a_kms_that_is_down(stage_of: Callable[..., Any], kms_at: Callable[..., Any]) -> None:
