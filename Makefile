@@ -32,8 +32,10 @@ setup: $(STAMP) ## install everything into .venv
 demo: $(STAMP) ## show the whole thing live, without a cluster; KEEP=1 leaves it up
 	@$(NAMESPACE) $(BIN)/python -m devkit.demo $(if $(KEEP),--keep)
 
-test: $(STAMP) ## run all tests
-	@$(NAMESPACE) $(BIN)/python -m pytest $(TESTS)
+test: $(STAMP) ## run all tests; TESTS='…' passes arguments to pytest
+	@# A folder of its own: in a user namespace everybody is called root, but not everything is theirs.
+	@folder=$$(mktemp -d /tmp/pt.XXXXXX); trap 'rm -rf "$$folder"' EXIT; \
+		PYTEST_DEBUG_TEMPROOT=$$folder $(NAMESPACE) $(BIN)/python -m pytest $(TESTS)
 
 sanity: $(STAMP) ## run csi-sanity against the real driver; needs Go
 	@$(NAMESPACE) env SANITY_VERSION=$(SANITY_VERSION) $(BIN)/python -m tests.sanity.run

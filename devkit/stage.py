@@ -139,7 +139,12 @@ class DriverProcess:
         output = self._log.open("ab") if self._log else subprocess.DEVNULL
         try:
             self._process = subprocess.Popen(
-                self._arguments, stderr=output, stdin=subprocess.DEVNULL, env=self._environment
+                self._arguments,
+                stderr=output,
+                stdin=subprocess.DEVNULL,
+                env=self._environment,
+                # Signals of a terminal are for the caller, who then stops the driver in order.
+                process_group=0,
             )
         finally:
             if not isinstance(output, int):
