@@ -237,8 +237,7 @@ class App:
         await server.stop(GRACE_S)
         await self._background.drain(1.0)
         await self._providers.close()
-        for _, watch in self._reflectors:
-            await asyncio.to_thread(watch.stop)
+        await asyncio.gather(*(asyncio.to_thread(watch.stop) for _, watch in self._reflectors))
         self._api.close()
         self._api_threads.stop()
         self._host.stop()

@@ -175,7 +175,10 @@ class Publisher:
                 "class", self._classes.get(request.pod.namespace, request.class_name)
             )
             try:
-                await wait.watch(read)
+                if not await wait.watch(read, wait.left_s()):
+                    raise errors.ClassUnreadable(
+                        request.pod.namespace, request.class_name, "no answer in time"
+                    )
                 return read.result()
             except errors.ClassUnreadable as error:
                 if not await wait.pause(CLASS_RETRY_S, str(error)):
