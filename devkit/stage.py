@@ -10,10 +10,12 @@ import os
 import pathlib
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Mapping, Sequence
 from typing import Self
 
@@ -111,6 +113,7 @@ class DriverProcess:
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self._node, self._log = node, log
+        self.metrics_port = _free_port()
         self._environment = dict(os.environ) | {"MALLOC_ARENA_MAX": "1"} | dict(environment or {})
         self._arguments = [
             *command,
@@ -119,7 +122,7 @@ class DriverProcess:
             f"--kubeconfig={kubeconfig}",
             f"--provider-volume={node.providers}",
             f"--additional-provider-volume-paths={node.more_providers}",
-            "--metrics-addr=127.0.0.1:0",
+            f"--metrics-addr=127.0.0.1:{self.metrics_port}",
             *flags,
         ]
         self._process: subprocess.Popen[bytes] | None = None
@@ -165,6 +168,14 @@ class DriverProcess:
         """End the process as a crash does, with no time for anything."""
         await self._end(signal.SIGKILL)
 
+    def series(self, name: str) -> float:
+        """Scrape the driver and add up all samples of one name; 0 if there are none yet."""
+        url = f"http://127.0.0.1:{self.metrics_port}/metrics"
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            text = answer.read().decode()
+        samples = (line.rpartition(" ") for line in text.splitlines() if line.startswith(name))
+        return sum(float(value) for key, _, value in samples if key.partition("{")[0] == name)
+
     def cost(self) -> Cost:
         """Read what the process has used, children that have ended included."""
         status = pathlib.Path(f"/proc/{self.pid}/status").read_text()
@@ -198,6 +209,12 @@ class DriverProcess:
             self._process.kill()
             self._process.wait()
             raise DriverEnded(f"still running {STOP_S} s after {number.name}") from None
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port: int = held.getsockname()[1]
+    return port
 
 
 def request(

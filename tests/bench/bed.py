@@ -5,6 +5,7 @@ The API server is the real one where ``KUBEBUILDER_ASSETS`` names it, else the s
 
 import asyncio
 import contextlib
+import datetime
 import json
 import pathlib
 import signal
@@ -35,13 +36,74 @@ class Bed:
 
     def __init__(self, node: stage.Node, kubeconfig: pathlib.Path, api: api_client.Client) -> None:
         self.node, self.kubeconfig, self.api = node, kubeconfig, api
-        self._provider: subprocess.Popen[bytes] | None = None
+        self._filled = False
         for name in CLASSES:
             api.create(stage.class_object(name, provider=name))
+        api.create(synced_class("synced", "synced"))
+
+    def make_pod(self, name: str) -> str:
+        """Make a pod of this node, so that a Secret can find its owner; return its uid."""
+        pod = self.api.create(
+            {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": {"name": name, "namespace": "default"},
+                "spec": {
+                    "nodeName": stage.NODE,
+                    "containers": [{"name": "c", "image": "i"}],
+                },
+            }
+        )
+        return str(pod["metadata"]["uid"])
+
+    def owned(self) -> set[str]:
+        """Return the names of the Secrets that are there and have an owner."""
+        found = self.api.items("/api/v1/namespaces/default/secrets")
+        return {x["metadata"]["name"] for x in found if x["metadata"].get("ownerReferences")}
+
+    def ask_for_refresh(self, class_name: str) -> None:
+        """Annotate a class so that its volumes are checked now."""
+        obj = self.api.get(stage.class_object(class_name))
+        now = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=1)
+        obj["metadata"]["annotations"] = {
+            "secrets-store.csi.k8s.io/refresh-requested-at": now.isoformat(timespec="seconds")
+        }
+        self.api.update(obj)
+
+    def fill(self, secrets: int, classes: int) -> None:
+        """Fill the cluster with what is none of this node's business; once."""
+        if self._filled:
+            return
+        self._filled = True
+        for number in range(secrets):
+            self.api.create(
+                {
+                    "apiVersion": "v1",
+                    "kind": "Secret",
+                    "metadata": {
+                        "name": f"other-{number}",
+                        "namespace": "default",
+                        "labels": {"secrets-store.csi.k8s.io/managed": "true"},
+                    },
+                    "stringData": {"value": "x" * 1024},
+                }
+            )
+        for number in range(classes):
+            self.api.create(stage.class_object(f"other-{number}", provider="one"))
 
     def files(self, name: str) -> pathlib.Path:
         """Return the folder whose files the provider of that name serves."""
         return self.node.root / "files" / name
+
+
+def synced_class(name: str, secret: str) -> dict[str, object]:
+    """Return a class of one file that is copied into a Secret."""
+    data = [{"objectName": "secret0", "key": "value"}]
+    return stage.class_object(
+        name,
+        provider="one",
+        secretObjects=[{"secretName": secret, "type": "Opaque", "data": data}],
+    )
 
 
 class Driver:
@@ -51,9 +113,10 @@ class Driver:
         self.bed, self.process = bed, process
         self.csi = csi_pb2_grpc.NodeStub(channel)
 
-    async def publish(self, uid: str, class_name: str = "one") -> float:
+    async def publish(self, uid: str, class_name: str = "one", pod: str = "") -> float:
         """Publish one volume; return seconds. kubelet has made the directories above it."""
-        request = stage.request(self.bed.node, uid, class_name=class_name)
+        named = {"csi.storage.k8s.io/pod.name": pod} if pod else {}
+        request = stage.request(self.bed.node, uid, class_name=class_name, context=named)
         pathlib.Path(request.target_path).parent.mkdir(parents=True, exist_ok=True)
         started = time.perf_counter()
         await self.csi.NodePublishVolume(request, timeout=120)

@@ -23,7 +23,8 @@ ROTATION = ("--enable-secret-rotation=true", "--rotation-poll-interval=1h")
 _numbers = itertools.count()
 
 
-def _uids(count: int) -> list[str]:
+def uids(count: int) -> list[str]:
+    """Return names that no scenario has used yet."""
     return [f"b{next(_numbers)}" for _ in range(count)]
 
 
@@ -36,7 +37,7 @@ def _ms(seconds: Sequence[float], name: str, *quantiles: int) -> Figures:
 async def start(laid: bed.Bed, command: Sequence[str]) -> Figures:
     """From exec until Probe says ready, and until a first publish is done."""
     ready, first = [], []
-    for uid in _uids(5):
+    for uid in uids(5):
         process = stage.DriverProcess(laid.node, laid.kubeconfig, command=command)
         began = time.perf_counter()
         ready.append(await process.start())
@@ -58,13 +59,13 @@ async def paced(laid: bed.Bed, command: Sequence[str]) -> Figures:
         await driver.publish("warm")
         await driver.unpublish("warm")
         for class_name, count in (("one", 100), ("fifty", 40)):
-            uids, taken = _uids(count), []
+            pods, taken = uids(count), []
             before = driver.process.cost().cpu_s
-            for uid in uids:
+            for uid in pods:
                 began = time.perf_counter()
                 taken.append(await driver.publish(uid, class_name))
                 await asyncio.sleep(max(0.0, 1 / PACE_PER_S - (time.perf_counter() - began)))
-            gone = [await driver.unpublish(uid) for uid in uids]
+            gone = [await driver.unpublish(uid) for uid in pods]
             cpu_s = driver.process.cost().cpu_s - before
             files = bed.CLASSES[class_name]
             figures |= _ms(taken, f"publish {files} files", 50, 99)
@@ -78,9 +79,9 @@ async def paced(laid: bed.Bed, command: Sequence[str]) -> Figures:
 async def back_to_back(laid: bed.Bed, command: Sequence[str]) -> Figures:
     """One publish after the other without a pause."""
     async with bed.driver(laid, command) as driver:
-        uids = _uids(100)
-        taken = [await driver.publish(uid) for uid in uids]
-        for uid in uids:
+        pods = uids(100)
+        taken = [await driver.publish(uid) for uid in pods]
+        for uid in pods:
             await driver.unpublish(uid)
     return _ms(taken, "publish back to back", 50)
 
@@ -92,10 +93,10 @@ async def storm(laid: bed.Bed, command: Sequence[str]) -> Figures:
         figures = {"rss at start MiB": round(driver.process.cost().rss_mib, 1)}
         walls, taken, probes, cpu = [], [], [], []
         for number in range(3):
-            uids = _uids(POD_LIMIT)
+            pods = uids(POD_LIMIT)
             before = driver.process.cost().cpu_s
             began = time.perf_counter()
-            publishing = asyncio.gather(*(driver.publish(uid) for uid in uids))
+            publishing = asyncio.gather(*(driver.publish(uid) for uid in pods))
             while not publishing.done():
                 probes.append(await driver.probe())
                 await asyncio.sleep(0.02)
@@ -104,7 +105,7 @@ async def storm(laid: bed.Bed, command: Sequence[str]) -> Figures:
             cpu.append(driver.process.cost().cpu_s - before)
             if number == 0:
                 figures["rss with 110 volumes MiB"] = round(driver.process.cost().rss_mib, 1)
-            await asyncio.gather(*(driver.unpublish(uid) for uid in uids))
+            await asyncio.gather(*(driver.unpublish(uid) for uid in pods))
         cost = driver.process.cost()
         figures |= {
             "storm of 110, wall s": round(statistics.median(walls), 3),
@@ -122,18 +123,18 @@ async def unpublishes(laid: bed.Bed, command: Sequence[str]) -> Figures:
     walls = []
     async with bed.driver(laid, command) as driver:
         for _ in range(5):
-            uids = _uids(POD_LIMIT)
-            for part in (uids[i : i + 10] for i in range(0, POD_LIMIT, 10)):
+            pods = uids(POD_LIMIT)
+            for part in (pods[i : i + 10] for i in range(0, POD_LIMIT, 10)):
                 await asyncio.gather(*(driver.publish(uid) for uid in part))
             began = time.perf_counter()
             done = await asyncio.gather(
-                *(driver.unpublish(uid) for uid in uids), return_exceptions=True
+                *(driver.unpublish(uid) for uid in pods), return_exceptions=True
             )
             walls.append(time.perf_counter() - began)
             total += len(done)
             failed = [x for x in done if isinstance(x, BaseException)]
             failures += len(failed)
-            for uid, outcome in zip(uids, done, strict=True):
+            for uid, outcome in zip(pods, done, strict=True):
                 if isinstance(outcome, BaseException):
                     await driver.unpublish(uid)
     return {
@@ -145,12 +146,12 @@ async def unpublishes(laid: bed.Bed, command: Sequence[str]) -> Figures:
 async def republish(laid: bed.Bed, command: Sequence[str]) -> Figures:
     """kubelet's repeated publish of unchanged volumes."""
     async with bed.driver(laid, command, ROTATION) as driver:
-        uids = _uids(POD_LIMIT)
-        for uid in uids:
+        pods = uids(POD_LIMIT)
+        for uid in pods:
             await driver.publish(uid)
-        single = [await driver.publish(uid) for uid in uids]
+        single = [await driver.publish(uid) for uid in pods]
         began = time.perf_counter()
-        await asyncio.gather(*(driver.publish(uid) for uid in uids))
+        await asyncio.gather(*(driver.publish(uid) for uid in pods))
         wall = time.perf_counter() - began
     return _ms(single, "republish, not due", 50, 99) | {
         "110 republishes at once, wall s": round(wall, 3)
@@ -160,8 +161,8 @@ async def republish(laid: bed.Bed, command: Sequence[str]) -> Figures:
 async def idle(laid: bed.Bed, command: Sequence[str]) -> Figures:
     """CPU with 110 volumes: at rest, and at kubelet's pace of republishing."""
     async with bed.driver(laid, command, ROTATION) as driver:
-        uids = _uids(POD_LIMIT)
-        for uid in uids:
+        pods = uids(POD_LIMIT)
+        for uid in pods:
             await driver.publish(uid)
         # Until what a storm has used is given back and the watches have settled.
         await asyncio.sleep(12.0)
@@ -169,7 +170,7 @@ async def idle(laid: bed.Bed, command: Sequence[str]) -> Figures:
         await asyncio.sleep(20.0)
         at_rest = (driver.process.cost().cpu_s - before) * 3
         before = driver.process.cost().cpu_s
-        for uid in uids[:30]:
+        for uid in pods[:30]:
             await driver.publish(uid)
             await asyncio.sleep(60 / 88)
         paced_s = (driver.process.cost().cpu_s - before) * 88 / 30
@@ -186,7 +187,7 @@ async def rotation(laid: bed.Bed, command: Sequence[str]) -> Figures:
     """
     flags = ("--enable-secret-rotation=true", "--rotation-poll-interval=1s")
     async with bed.driver(laid, command, flags) as driver:
-        (uid,) = _uids(1)
+        (uid,) = uids(1)
         await driver.publish(uid)
         served = laid.files("one") / "secret0"
         shown = f"{laid.node.target(uid)}/secret0"
