@@ -123,41 +123,28 @@ def parse(
     """
     given = _Parameters(_strings("attributes", attributes), policy)
     published = _strings("secrets of nodePublishSecretRef", secrets)
-    mode = _permission(permission)
     method = given.method()
-    window_s = given.seconds("windowDuration")
-    grace_s = given.seconds("offlineGrace")
-    expand = given.flag("expandReferences")
     version = given.text("apiVersion") or api_version
     if version not in ("v3", "v4"):
         raise errors.InvalidRequest("apiVersion", "must be v3 or v4")
     listed = objects.parse(given.text("secrets"))
-    _check_window(window_s, given, listed.entries)
-    sites = given.sites()
-    identity_id = given.required("identityId") if method == KUBERNETES else ""
-    project, environment = given.required("projectId"), given.required("envSlug")
-    ca_pem = given.pem()
-    pod = given.pod()
-    if method == KUBERNETES:
-        identity = _pod_identity(given, published, pod, identity_id)
-    else:
-        identity = _client_identity(published)
     return Request(
-        pod=pod,
+        pod=given.pod(),
         class_name=given.text("secretProviderClass"),
-        sites=sites,
-        ca_pem=ca_pem,
+        sites=given.sites(),
+        ca_pem=given.pem(),
         api_version=version,
-        identity=identity,
-        project=project,
-        environment=environment,
-        expand=expand,
+        project=given.required("projectId"),
+        environment=given.required("envSlug"),
+        expand=given.flag("expandReferences"),
         entries=listed.entries,
-        mode=mode,
-        window_s=window_s,
-        offline_grace_s=grace_s or 0.0,
+        mode=_permission(permission),
+        window_s=_window(given, listed.entries),
+        offline_grace_s=given.seconds("offlineGrace") or 0.0,
         volume=volume_name(target_path),
         refresh=refresh,
+        # Last, so that a fault in the class is told before a token that is missing.
+        identity=_identity(method, given, published),
         warnings=(*given.warnings, *listed.warnings),
     )
 
@@ -237,11 +224,10 @@ class _Parameters:
         return Pod(*(self.text(_CSI + name) for name in names))
 
 
-def _check_window(
-    window_s: float | None, given: _Parameters, entries: tuple[objects.Entry, ...]
-) -> None:
+def _window(given: _Parameters, entries: tuple[objects.Entry, ...]) -> float | None:
+    window_s = given.seconds("windowDuration")
     if window_s is None:
-        return
+        return None
     if given.has("secretObjects"):
         raise errors.InvalidRequest(
             "windowDuration", "would empty the Secrets of secretObjects; use one of the two"
@@ -250,11 +236,17 @@ def _check_window(
     # leaves the old ones where they are.
     if any(entry.keys is not None and not entry.bundle for entry in entries):
         raise errors.InvalidRequest("windowDuration", "needs entries with a fixed fileName")
+    return window_s
 
 
-def _pod_identity(
-    given: _Parameters, published: Mapping[str, str], pod: Pod, identity_id: str
-) -> Identity:
+def _identity(method: str, given: _Parameters, published: Mapping[str, str]) -> Identity:
+    if method == UNIVERSAL:
+        return _client_identity(published)
+    return _pod_identity(given, published, given.required("identityId"))
+
+
+def _pod_identity(given: _Parameters, published: Mapping[str, str], identity_id: str) -> Identity:
+    pod = given.pod()
     wanted = given.text("audience").strip()
     # A driver of 1.6 may get the tokens in `secrets` and usually copies them to the attributes.
     tokens = token.parse_all(given.text(token.ATTRIBUTE) or published.get(token.ATTRIBUTE, ""))
