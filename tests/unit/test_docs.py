@@ -2,10 +2,12 @@
 
 import pathlib
 import re
+import tomllib
 
 import pytest
 
-from secrets_store import metrics, tasks
+import provider_kms.settings
+from secrets_store import metrics, settings, tasks
 from secrets_store.host import records
 from secrets_store.volumes import freshness, table
 
@@ -21,6 +23,13 @@ def series() -> set[str]:
     for family in counted.registry.collect():
         names.add(f"{family.name}_total" if family.type == "counter" else family.name)
     return {name for name in names if not name.startswith("process_")}
+
+
+def test_there_is_one_version() -> None:
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        version = tomllib.load(file)["project"]["version"]
+    assert f"v{version}" == settings.VERSION
+    assert version == provider_kms.settings.VERSION
 
 
 def test_operations_lists_exactly_the_series_of_the_driver() -> None:
