@@ -145,7 +145,7 @@ async def test_broken_container_and_one_with_a_password_are_refused(
     assert await refused(opener, container()[:-20]) == told
 
 
-@pytest.mark.parametrize("limits", [{"timeout_s": 0.5}, {"cpu_limit_s": 1}])
+@pytest.mark.parametrize("limits", [{"timeout_s": 1.5}, {"cpu_limit_s": 1}])
 async def test_container_that_asks_for_too_much_is_given_up(limits: dict[str, Any]) -> None:
     opener = pkcs12.Opener(tasks.Background(), **limits)
     assert certificates.pkcs12_of(insatiable()) == insatiable()
@@ -161,10 +161,11 @@ async def test_container_that_asks_for_too_much_is_given_up(limits: dict[str, An
 async def test_turn_that_does_not_come_is_told() -> None:
     background = tasks.Background()
     opener = pkcs12.Opener(background, timeout_s=0.1)
-    told = await asyncio.gather(*(refused(opener, insatiable() + bytes(n)) for n in range(20)))
+    told = await asyncio.gather(*(refused(opener, insatiable() + bytes(n)) for n in range(8)))
     assert told[0].endswith("too many rounds of hashing")
     assert told[-1] == "the object is PKCS#12, which had to wait too long for its turn"
-    await background.drain(0.0)
+    # To their end, for a child that is only killed may outlive the loop by a moment.
+    await background.drain(10.0)
 
 
 class Counting(tasks.Background):
