@@ -17,7 +17,7 @@ from secrets_store import log as logs
 from secrets_store.csi import controller, identity, interceptors, node
 from secrets_store.host import memory, mount, records
 from secrets_store.kube import client, credentials, paths, reflector, store
-from secrets_store.lifecycle import startup, taint
+from secrets_store.lifecycle import quiet, startup, taint
 from secrets_store.model import pod_status, provider_class
 from secrets_store.providers import registry
 from secrets_store.volumes import (
@@ -27,8 +27,10 @@ from secrets_store.volumes import (
     events,
     fetch,
     freshness,
+    handover,
     health,
     journal,
+    presence,
     publish,
     refresh,
     status,
@@ -40,8 +42,6 @@ from secrets_store.volumes import (
 HOST_THREADS, API_THREADS = 4, 8
 GRACE_S = 10.0
 HEALTH_CHECK_TIMEOUT_S = 5.0
-QUIET_S = 10.0
-"""Without a publish for so long, what a storm has used is given back."""
 
 _log = logs.get(__name__)
 
@@ -75,7 +75,7 @@ class App:
         )
         self._boot_id = records.boot_id()
         self._records = records.Records(_state_directory(chosen.endpoint))
-        self._active = asyncio.Event()
+        self._quiet = quiet.Quiet(self._clock)
         self._watched()
         self._procedures()
 
@@ -147,6 +147,8 @@ class App:
             self._secrets,
             told,
         )
+        signs = presence.Presence(self._pods, self._clock)
+        self._handovers = handover.Handovers(self._table, signs, told, self._clock)
         self.refresher = refresh.Refresher(
             refresh.Policy(
                 interval_s=chosen.interval_s,
@@ -159,6 +161,8 @@ class App:
             fetcher=fetcher,
             cluster=self._cluster,
             journal=written,
+            handovers=self._handovers,
+            presence=signs,
             background=self._background,
             clock=self._clock,
         )
@@ -175,6 +179,7 @@ class App:
             boot_id=self._boot_id,
             allow_overrides=chosen.allow_attribute_override,
             require_sync=chosen.require_sync,
+            worked=self._quiet.worked,
         )
         self._unpublisher = unpublish.Unpublisher(
             self._table, files, self._background, self._unpublished
@@ -195,6 +200,7 @@ class App:
             key = (found.record.pod.namespace, found.record.class_name)
             self._classes.remember(*key)
             self._secrets.remember(*key, found.record.secrets)
+            found.seen_mono = self._clock.mono_s()
             self.refresher.adopted(found)
         server = await rpc.serve(
             self._settings.endpoint, self._servicers(), interceptors=[interceptors.Translator()]
@@ -202,7 +208,7 @@ class App:
         try:
             async with asyncio.TaskGroup() as group:
                 parts = [group.create_task(tasks.guard("refresh", self.refresher.run()))]
-                parts.append(group.create_task(tasks.guard("memory", self._trim_when_quiet())))
+                parts.append(group.create_task(tasks.guard("memory", self._quiet.run())))
                 if self._settings.provider_health_check:
                     parts.append(group.create_task(tasks.guard("health", self._check_providers())))
                 if self._settings.remove_startup_taint:
@@ -258,7 +264,6 @@ class App:
                     unpublisher=self._unpublisher,
                     health=health.Health(self._table, self._mounter, self._host),
                     metrics=self.metrics,
-                    activity=self._active.set,
                 ),
             ),
         ]
@@ -275,18 +280,11 @@ class App:
 
     def _unpublished(self, gone: table.Volume) -> None:
         """Forget a class with its last volume."""
+        self._quiet.worked()
         key = (gone.record.pod.namespace, gone.record.class_name)
         if all((v.record.pod.namespace, v.record.class_name) != key for v in self._table):
             self._classes.forget(*key)
             self._cluster.forget(*key)
-
-    async def _trim_when_quiet(self) -> None:
-        while True:
-            await self._active.wait()
-            while self._active.is_set():
-                self._active.clear()
-                await self._clock.wait(self._active, QUIET_S)
-            memory.trim()
 
     async def _check_providers(self) -> None:
         never = asyncio.Event()

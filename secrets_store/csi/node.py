@@ -1,7 +1,5 @@
 """CSI Node: from the wire to the procedures and back."""
 
-from collections.abc import Callable
-
 import grpc
 
 from csi_spec import csi_pb2, csi_pb2_grpc
@@ -25,7 +23,6 @@ class Node(csi_pb2_grpc.NodeServicer):
 
     Args:
         node_id: The node's name.
-        activity: Told of each publish and unpublish.
     """
 
     def __init__(
@@ -36,17 +33,15 @@ class Node(csi_pb2_grpc.NodeServicer):
         unpublisher: unpublish.Unpublisher,
         health: health.Health,
         metrics: metrics.Metrics,
-        activity: Callable[[], None],
     ) -> None:
         self._node_id, self._publisher, self._unpublisher = node_id, publisher, unpublisher
-        self._health, self._metrics, self._activity = health, metrics, activity
+        self._health, self._metrics = health, metrics
 
     async def NodePublishVolume(
         self,
         request: csi_pb2.NodePublishVolumeRequest,
         context: Context,
     ) -> csi_pb2.NodePublishVolumeResponse:
-        self._activity()
         try:
             provider = await self._publisher.publish(
                 volume.PublishRequest.from_proto(request), context.time_remaining()
@@ -62,7 +57,6 @@ class Node(csi_pb2_grpc.NodeServicer):
         request: csi_pb2.NodeUnpublishVolumeRequest,
         context: Context,
     ) -> csi_pb2.NodeUnpublishVolumeResponse:
-        self._activity()
         try:
             await self._unpublisher.unpublish(volume.UnpublishRequest.from_proto(request))
         except errors.DriverError:

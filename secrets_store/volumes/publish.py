@@ -6,6 +6,7 @@ the work, and never leaves half a volume. Source: design §3.
 
 import asyncio
 import dataclasses
+from collections.abc import Callable
 
 from secrets_store import errors, tasks
 from secrets_store import log as logs
@@ -48,12 +49,14 @@ class Publisher:
         boot_id: str,
         allow_overrides: bool,
         require_sync: bool,
+        worked: Callable[[], None],
     ) -> None:
         self._table, self._contents, self._classes = volumes, contents, classes
         self._fetcher, self._refresher, self._journal = fetcher, refresher, journal
         self._pods, self._boot_id = pods, boot_id
         self._background, self._clock = background, clock
         self._allow_overrides, self._require_sync = allow_overrides, require_sync
+        self._worked = worked
         self._closed = False
 
     async def publish(self, request: volume.PublishRequest, remaining_s: float | None) -> str:
@@ -143,6 +146,7 @@ class Publisher:
             self._journal.attributes_ignored(request)
         self._journal.duplicates(request.pod, fetched.checked)
         self._journal.published(known, self._clock.mono_s() - started)
+        self._worked()
         return chosen.provider
 
     async def _report(
@@ -263,6 +267,7 @@ class Publisher:
     def _take(self, found: table.Volume, request: volume.PublishRequest) -> None:
         found.handover = request.handover
         found.handover_ends_s = questions.handover_ends_s(request.handover)
+        found.seen_mono = self._clock.mono_s()
 
     def _record(self, request: volume.PublishRequest, fetched: _Fetched | None) -> record.Record:
         now = self._clock.wall_s()
