@@ -2,8 +2,9 @@
 
 Layout, as kubelet's own volumes have it: every visible name is a link to ``..data/<name>``,
 ``..data`` is a link to a directory named after its time, and a new set of files becomes visible
-when a new ``..data`` is renamed over the old. Everything happens below one held directory and
-follows no link; what somebody else planted there is replaced, never followed.
+when a new ``..data`` is renamed over the old. The old set stays a moment for readers on their way.
+Everything happens below one held directory and follows no link; what somebody else planted there is
+replaced, never followed.
 
 Called with the volume's lock held. Source: driver-behaviour §5 for names and order.
 """
@@ -11,11 +12,13 @@ Called with the volume's lock held. Source: driver-behaviour §5 for names and o
 import contextlib
 import dataclasses
 import datetime
+import errno
 import os
 import random
 import re
 import shutil
 import stat
+import time
 from collections.abc import Iterator
 
 from secrets_store import errors
@@ -28,6 +31,8 @@ _LINK_TMP = "..link_tmp"
 _DIRECTORY = re.compile(r"\.\.\d{4}(_\d\d){5}\.\d+")
 _DIRECTORY_MODE, _GROUP_DIRECTORY_MODE = 0o755, 0o2750
 _READ_CHUNK_BYTES = 1 << 16
+GRACE_S = 0.5
+"""So long a replaced set stays at least, if there is room."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -70,45 +75,82 @@ def write(root: int, files: payload.Files, *, group: int | None) -> Outcome:
     Raises: errors.FileFailure: nothing has changed and nothing new is left.
     """
     try:
-        tidy(root)
+        kept = tidy(root, grace_s=GRACE_S)
         old = current(root)
         if old is not None and _holds(root, old, files, group):
             _place_links(root, _prepare_links(root, files))
-            return Outcome(changed=False, retired=False)
-        before = _links(root)
-        try:
-            new = _fill(root, files, group)
-            if group is not None:
-                _dress(root, group)
-            prepared = _swap(root, new, files, first=old is None)
-        except BaseException:
-            _undo(root, before)
-            raise
-        _place_links(root, prepared)
+            return Outcome(changed=False, retired=kept)
+        while True:
+            try:
+                _replace(root, old, files, group)
+            except OSError as error:
+                if error.errno != errno.ENOSPC or not _make_room(root):
+                    raise
+            else:
+                return Outcome(changed=True, retired=kept or old is not None)
     except OSError as error:
         raise errors.FileFailure(
             str(error.filename or "volume"), error.strerror or type(error).__name__
         ) from error
-    return Outcome(changed=True, retired=old is not None)
 
 
-def tidy(root: int) -> None:
+def tidy(root: int, *, grace_s: float = 0.0) -> bool:
     """Remove what no reader needs: replaced sets, and leftovers of a crash.
 
+    Args:
+        grace_s: Sets that were replaced so short a time ago stay: a reader that has read ``..data``
+            may not have come further yet.
+    Returns: Whether any stayed.
     Raises: OSError.
     """
-    keep = current(root)
+    keep, now_s, kept = current(root), time.time(), False
     for name in os.listdir(root):
         if name == keep or not name.startswith(".."):
             continue
-        if (
-            _DIRECTORY.fullmatch(name)
-            or name.startswith(_LINK_TMP)
+        if _DIRECTORY.fullmatch(name):
+            if 0 <= now_s - _replaced_s(root, name) < grace_s and _is_directory(root, name):
+                kept = True
+            else:
+                _remove(root, name)
+        elif (
+            name.startswith(_LINK_TMP)
             or name == DATA_TMP
             # A ``..data`` that names nothing of ours was planted, or its set is gone.
             or (name == DATA and keep is None)
         ):
             _remove(root, name)
+    return kept
+
+
+def _make_room(root: int) -> bool:
+    """Remove the older half of the replaced sets. Returns: Whether there was one."""
+    keep = current(root)
+    sets = [x for x in os.listdir(root) if _DIRECTORY.fullmatch(x) and x != keep]
+    sets.sort(key=lambda name: _replaced_s(root, name))
+    for name in sets[: (len(sets) + 1) // 2]:
+        _remove(root, name)
+    return bool(sets)
+
+
+def _replaced_s(root: int, name: str) -> float:
+    """Return when a set was replaced, as `_swap` has marked it; when it was made, if it was not."""
+    return os.stat(name, dir_fd=root, follow_symlinks=False).st_mtime
+
+
+def _replace(root: int, old: str | None, files: payload.Files, group: int | None) -> None:
+    """Put a new set in the place of the old one, or leave everything as it is."""
+    before = _links(root)
+    now = datetime.datetime.now(datetime.UTC)
+    new = f"..{now:%Y_%m_%d_%H_%M_%S}.{random.randrange(10**9)}"  # noqa: S311 - a name
+    try:
+        _fill(root, new, files, group)
+        if group is not None:
+            _dress(root, group)
+        prepared = _swap(root, old, new, files)
+    except BaseException:
+        _undo(root, new, before)
+        raise
+    _place_links(root, prepared)
 
 
 def _holds(root: int, directory: str, files: payload.Files, group: int | None) -> bool:
@@ -152,9 +194,7 @@ def _same_bytes(directory: int, name: str, contents: bytes) -> bool:
     return position == len(contents)
 
 
-def _fill(root: int, files: payload.Files, group: int | None) -> str:
-    now = datetime.datetime.now(datetime.UTC)
-    name = f"..{now:%Y_%m_%d_%H_%M_%S}.{random.randrange(10**9)}"  # noqa: S311 - a name
+def _fill(root: int, name: str, files: payload.Files, group: int | None) -> None:
     os.mkdir(name, 0o700, dir_fd=root)
     way: list[str] = []
     held = [_open_directory(root, name)]
@@ -175,7 +215,6 @@ def _fill(root: int, files: payload.Files, group: int | None) -> str:
     finally:
         for descriptor in held:
             os.close(descriptor)
-    return name
 
 
 def _open_directory(parent: int, name: str) -> int:
@@ -204,7 +243,7 @@ def _create(directory: int, name: str, file: payload.File, group: int | None) ->
         os.close(descriptor)
 
 
-def _swap(root: int, new: str, files: payload.Files, *, first: bool) -> dict[str, str]:
+def _swap(root: int, old: str | None, new: str, files: payload.Files) -> dict[str, str]:
     """Let ``..data`` name the new set: the moment at which the files change.
 
     On a first write the links come before it, so that a ``..data`` which resolves proves a whole
@@ -214,8 +253,10 @@ def _swap(root: int, new: str, files: payload.Files, *, first: bool) -> dict[str
     Returns: The links that are to be put in their places now; making them is what could fail.
     """
     tops = _tops(files)
-    if first:
+    if old is None:
         _link_absent(root, tops)
+    else:
+        os.utime(old, dir_fd=root, follow_symlinks=False)
     prepared = _prepare_links(root, files)
     os.symlink(new, DATA_TMP, dir_fd=root)
     for name in _links(root) - tops:
@@ -224,9 +265,11 @@ def _swap(root: int, new: str, files: payload.Files, *, first: bool) -> dict[str
     return prepared
 
 
-def _undo(root: int, links: set[str]) -> None:
+def _undo(root: int, new: str, links: set[str]) -> None:
     """After a failed write: remove what it has made, and show the names of before again."""
-    tidy(root)
+    with contextlib.suppress(FileNotFoundError):
+        _remove(root, new)
+    tidy(root, grace_s=GRACE_S)
     for name in _links(root) - links:
         os.unlink(name, dir_fd=root)
     _link_absent(root, links)

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -273,6 +274,7 @@ def test_every_difference_is_applied_and_taken_back(
         assert volume.write(wanted).changed
         assert volume.shown() == {path: file.contents for path, file in wanted.items()}
         assert not volume.write(wanted).changed
+        atomic_writer.tidy(volume.root)
         volume.holds_exactly(wanted)
 
 
@@ -325,6 +327,62 @@ def test_a_lost_link_is_made_again_without_a_new_set(volume: Volume) -> None:
     assert not volume.write(FIRST).changed
 
     volume.holds_exactly(FIRST)
+
+
+def long_ago(path: pathlib.Path) -> None:
+    os.utime(path, (1.8e9, 1.8e9), follow_symlinks=False)
+
+
+def test_a_replaced_set_stays_a_moment_for_readers_on_their_way(volume: Volume) -> None:
+    for number in range(4):
+        outcome = volume.write(files(a=str(number)))
+        assert outcome == atomic_writer.Outcome(changed=True, retired=number > 0)
+    assert len(volume.sets()) == 4
+
+    assert atomic_writer.tidy(volume.root, grace_s=atomic_writer.GRACE_S)
+    assert len(volume.sets()) == 4
+    same = volume.write(files(a="3"))
+    assert same == atomic_writer.Outcome(changed=False, retired=True)
+
+    assert not atomic_writer.tidy(volume.root)
+    volume.holds_exactly(files(a="3"))
+
+
+@pytest.mark.parametrize("seconds", [-3600.0, 0.6, 3600.0])
+def test_a_set_replaced_long_ago_goes_with_the_next_write(volume: Volume, seconds: float) -> None:
+    volume.write(files(a="1"))
+    (old,) = volume.sets()
+    volume.write(files(a="2"))
+    then = time.time() - seconds
+    os.utime(volume.path / old, (then, then))
+
+    assert volume.write(files(a="2")) == atomic_writer.Outcome(changed=False, retired=False)
+
+    volume.holds_exactly(files(a="2"))
+
+
+def test_the_moment_counts_from_the_replacement(volume: Volume) -> None:
+    volume.write(files(a="1"))
+    (old,) = volume.sets()
+    long_ago(volume.path / old)
+
+    volume.write(files(a="2"))
+
+    assert volume.write(files(a="2")).retired
+    assert old in volume.sets()
+
+
+@pytest.mark.root
+def test_replaced_sets_make_room_the_oldest_first(mount_place: pathlib.Path) -> None:
+    volume = mounted(mount_place / "v", "size=128k")
+    order = []
+    for number in range(60):
+        assert volume.write({"a": payload.File(f"{number:02d}".encode() * 5000, 0o644)}).changed
+        order.append(atomic_writer.current(volume.root))
+        assert volume.sets() == set(order[-len(volume.sets()) :])
+
+    assert len(volume.sets()) > 1
+    os.close(volume.root)
 
 
 def test_files_of_nobody_s_are_left_alone(volume: Volume) -> None:
@@ -390,6 +448,12 @@ def test_a_member_of_the_group_can_read_and_nobody_else(volume: Volume, other_gr
 
 # -- crashes and failures at every step --------------------------------------------------------
 
+
+def leave_old_set(path: pathlib.Path) -> None:
+    (path / "inner").mkdir(parents=True)
+    long_ago(path)
+
+
 LEFTOVERS: list[tuple[str, Callable[[pathlib.Path], object]]] = [
     ("..data_tmp", lambda p: p.symlink_to("..2026_01_02_03_04_05.6")),
     ("..data_tmp", lambda p: p.write_text("x")),
@@ -397,7 +461,7 @@ LEFTOVERS: list[tuple[str, Callable[[pathlib.Path], object]]] = [
     ("..link_tmp", lambda p: p.symlink_to("..data/a")),
     ("..link_tmp0", lambda p: p.symlink_to("..data/a")),
     ("..link_tmp1", lambda p: (p / "inner").mkdir(parents=True)),
-    ("..2026_01_02_03_04_05.6", lambda p: (p / "inner").mkdir(parents=True)),
+    ("..2026_01_02_03_04_05.6", leave_old_set),
     ("..2026_01_02_03_04_05.7", lambda p: p.write_text("x")),
     ("..2026_01_02_03_04_05.8", lambda p: p.symlink_to("/etc")),
 ]
