@@ -7,6 +7,7 @@ include/uapi/linux/{mount,stat,magic}.h.
 """
 
 import ctypes
+import errno
 import os
 import platform
 
@@ -155,15 +156,21 @@ def is_mount_root(descriptor: int) -> bool | None:
     Source: statx(2), STATX_ATTR_MOUNT_ROOT, Linux 5.8. O(1), where mountinfo grows with the node.
     """
     buffer = _Statx()
-    _check(
-        _libc.statx(
-            ctypes.c_int(descriptor),
-            b"",
-            ctypes.c_int(_AT_EMPTY_PATH | _AT_SYMLINK_NOFOLLOW | _AT_NO_AUTOMOUNT),
-            ctypes.c_uint(0),
-            ctypes.byref(buffer),
+    try:
+        _check(
+            _libc.statx(
+                ctypes.c_int(descriptor),
+                b"",
+                ctypes.c_int(_AT_EMPTY_PATH | _AT_SYMLINK_NOFOLLOW | _AT_NO_AUTOMOUNT),
+                ctypes.c_uint(0),
+                ctypes.byref(buffer),
+            )
         )
-    )
+    except OSError as error:
+        # ENOSYS: before Linux 4.11; EPERM: a seccomp profile from before statx.
+        if error.errno in (errno.ENOSYS, errno.EPERM):
+            return None
+        raise
     if not buffer.attributes_mask & STATX_ATTR_MOUNT_ROOT:
         return None
     return bool(buffer.attributes & STATX_ATTR_MOUNT_ROOT)
