@@ -109,6 +109,24 @@ def test_provider_directories_in_the_order_of_search(
     assert chosen.provider_directories == directories
 
 
+@pytest.mark.parametrize(
+    ("text", "namespaces"),
+    [("", None), (",", None), ("team", ("team",)), (" a , b,", ("a", "b"))],
+)
+def test_the_namespaces_of_secrets_are_all_or_some(
+    text: str, namespaces: tuple[str, ...] | None
+) -> None:
+    assert settings.Settings(sync_namespaces=text).allowed_namespaces == namespaces
+
+
+def test_the_providers_that_must_answer() -> None:
+    assert settings.Settings(required_providers=" kms ,vault").providers_required == (
+        "kms",
+        "vault",
+    )
+    assert settings.Settings().providers_required == ()
+
+
 def test_no_interval_without_rotation() -> None:
     assert settings.Settings(rotation_poll_interval_s=7.0).interval_s is None
     on = settings.Settings(rotation_poll_interval_s=7.0, enable_secret_rotation=True)

@@ -260,3 +260,14 @@ def test_the_boot_id_is_the_kernel_s_and_stays() -> None:
     assert first == second
     assert len(first) == 36
     assert first.count("-") == 4
+
+
+def test_a_directory_that_cannot_be_read_holds_no_records(
+    directory: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    directory.write_text("no directory")
+
+    with caplog.at_level(logging.ERROR):
+        assert records.Records(str(directory)).load() == []
+
+    assert [r.message for r in caplog.records] == ["records not readable"]

@@ -1,4 +1,5 @@
 import copy
+import dataclasses
 import re
 from typing import Any
 
@@ -216,3 +217,64 @@ def test_merging_changes_neither_side() -> None:
     pod_status.merge(stored, wanted)
 
     assert (stored, wanted) == before
+
+
+FRESH = pod_status.Condition(True, "Fresh", "checked", 1767323045.9)
+FAILING = pod_status.Condition(False, "ProviderFailed", "it said no", 1767323100.0)
+
+
+def test_a_condition_is_part_of_the_status() -> None:
+    status = build(condition=FAILING)["status"]
+
+    assert status["conditions"] == [
+        {
+            "type": pod_status.CONDITION_TYPE,
+            "status": "False",
+            "reason": "ProviderFailed",
+            "message": "it said no",
+            "lastTransitionTime": "2026-01-02T03:05:00Z",
+        }
+    ]
+    assert FRESH.to_dict()["status"] == "True"
+    assert FRESH.to_dict()["lastTransitionTime"] == "2026-01-02T03:04:05Z"
+    assert "conditions" not in build()["status"]
+
+
+def test_a_long_message_is_cut() -> None:
+    told = dataclasses.replace(FAILING, message="x" * 10_000).to_dict()["message"]
+
+    assert len(told) == pod_status.MAX_CONDITION_MESSAGE
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "shown"),
+    [
+        pytest.param(None, FRESH, FRESH, id="the first"),
+        pytest.param(FRESH, FAILING, FAILING, id="another state"),
+        pytest.param(
+            FAILING, dataclasses.replace(FAILING, since_s=9.9e9), FAILING, id="the same later"
+        ),
+        pytest.param(
+            FAILING, dataclasses.replace(FAILING, message="other"), FAILING, id="other words alone"
+        ),
+        pytest.param(
+            FAILING,
+            dataclasses.replace(FAILING, reason="Other"),
+            dataclasses.replace(FAILING, reason="Other"),
+            id="another reason",
+        ),
+    ],
+)
+def test_a_condition_changes_with_state_and_reason(
+    before: pod_status.Condition | None, now: pod_status.Condition, shown: pod_status.Condition
+) -> None:
+    assert now.follows(before) == shown
+
+
+def test_a_changed_condition_is_a_difference() -> None:
+    stored = copy.deepcopy(build(condition=FRESH))
+
+    assert pod_status.merge(stored, build(condition=FRESH)) is None
+    merged = pod_status.merge(stored, build(condition=FAILING))
+    assert merged is not None
+    assert merged["status"]["conditions"][0]["status"] == "False"

@@ -63,6 +63,35 @@ def test_a_whole_class_can_be_used() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "mode"),
+    [
+        ("", None),
+        ("  ", None),
+        ("0440", 0o440),
+        ("440", 0o440),
+        ("0o440", 0o440),
+        (" 0600\n", 0o600),
+        ("0", 0),
+        ("0777", 0o777),
+    ],
+)
+def test_the_default_mode_of_files(text: str, mode: int | None) -> None:
+    assert with_spec(parameters={provider_class.DEFAULT_MODE: text}).default_mode == mode
+
+
+def test_no_default_mode() -> None:
+    assert with_spec().default_mode is None
+
+
+@pytest.mark.parametrize(
+    "text", ["1777", "00440", "0888", "rw", "-440", "+440", "0x1b", "4_4", "٤٤٠", "0o", "0o0o44"]
+)
+def test_what_is_no_mode(text: str) -> None:
+    with pytest.raises(errors.ClassInvalid, match="must be an octal mode such as 0440"):
+        assert with_spec(parameters={provider_class.DEFAULT_MODE: text}).default_mode
+
+
+@pytest.mark.parametrize(
     ("spec", "text"),
     [
         ({"provider": ""}, "provider not set in team/db"),
