@@ -43,8 +43,10 @@ class SystemClock:
         return time.monotonic()
 
     async def wait(self, event: asyncio.Event, timeout_s: float | None) -> bool:
+        # Not wait_for: Python 3.11's swallows a cancellation that comes together with the event.
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(event.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await event.wait()
         return event.is_set()
 
 

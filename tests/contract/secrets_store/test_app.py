@@ -89,6 +89,20 @@ def _place(task: "asyncio.Task[object]") -> str:
     return str(code.co_filename).replace("/tests/contract", "") if code else ""
 
 
+@pytest.mark.parametrize("turns", range(5))
+async def test_a_stop_is_heard_also_when_something_else_happens(turns: int) -> None:
+    """Whoever waits for an event in an endless loop must not lose the cancellation to it."""
+    event = asyncio.Event()
+    waiting = asyncio.create_task(tasks.SystemClock().wait(event, 60.0))
+    await asyncio.sleep(0)
+    event.set()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    stopped = waiting.cancel()
+    await asyncio.wait({waiting})
+    assert waiting.cancelled() == stopped
+
+
 @pytest.mark.root
 async def test_a_socket_left_behind_is_replaced(start: Start) -> None:
     async with start() as first:
