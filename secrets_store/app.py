@@ -209,6 +209,7 @@ class App:
             async with asyncio.TaskGroup() as group:
                 parts = [group.create_task(tasks.guard("refresh", self.refresher.run()))]
                 parts.append(group.create_task(tasks.guard("memory", self._quiet.run())))
+                parts.append(group.create_task(tasks.guard("handover", self._handovers.run())))
                 if self._settings.provider_health_check:
                     parts.append(group.create_task(tasks.guard("health", self._check_providers())))
                 if self._settings.remove_startup_taint:

@@ -1,4 +1,4 @@
-"""Events on pods: the place where a pod's user looks."""
+"""Events on pods, where a pod's user looks, and on the node, for what is wrong with all of them."""
 
 import datetime
 import uuid
@@ -14,6 +14,8 @@ QUIET_S = 600.0
 MAX_MESSAGE = 1024
 CONTROLLER = "csi-secrets-store-controller"
 ROTATION = "csi-secrets-store-rotation"
+NODE_NAMESPACE = "default"
+"""Where events go whose object has no namespace."""
 
 _log = logs.get(__name__)
 
@@ -51,19 +53,45 @@ class Events:
         """Tell the pod's user that something went as planned."""
         self._emit(pod, "Normal", reason, message, source)
 
+    def node_warning(self, reason: str, message: str, *, source: str = ROTATION) -> None:
+        """Tell whoever runs the node that something needs attention."""
+        # kubelet's own events name a node by its name also where the uid belongs; so does describe.
+        node = {"apiVersion": "v1", "kind": "Node", "name": self._node, "uid": self._node}
+        self._once(node, NODE_NAMESPACE, "Warning", reason, message, source)
+
     def _emit(self, pod: volume.Pod, sort: str, reason: str, message: str, source: str) -> None:
+        if pod.uid:
+            involved = {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "namespace": pod.namespace,
+                "name": pod.name,
+                "uid": pod.uid,
+            }
+            self._once(involved, pod.namespace, sort, reason, message, source)
+
+    def _once(
+        self,
+        involved: dict[str, str],
+        namespace: str,
+        sort: str,
+        reason: str,
+        message: str,
+        source: str,
+    ) -> None:
         now = self._clock.mono_s()
         self._sent = {key: at for key, at in self._sent.items() if now - at < QUIET_S}
-        if (pod.uid, reason) in self._sent or not pod.uid:
+        key = involved["uid"], reason
+        if key in self._sent:
             return
-        self._sent[pod.uid, reason] = now
-        body = self._body(pod, sort, reason, message, source)
-        self._background.spawn("event", self._send(pod, body))
+        self._sent[key] = now
+        body = self._body(involved, namespace, sort, reason, message, source)
+        self._background.spawn("event", self._send(namespace, body))
 
-    async def _send(self, pod: volume.Pod, body: dict[str, Any]) -> None:
+    async def _send(self, namespace: str, body: dict[str, Any]) -> None:
         try:
             await self._threads.run(
-                self._api.create, paths.events(pod.namespace), body, deadline_s=10.0
+                self._api.create, paths.events(namespace), body, deadline_s=10.0
             )
         except errors.Forbidden as error:
             if not self._denied:
@@ -72,11 +100,22 @@ class Events:
         except errors.ApiError as error:
             _log.warning(
                 "event lost",
-                extra=logs.pairs(pod=pod, event=body["reason"], reason=str(error)),
+                extra=logs.pairs(
+                    namespace=namespace,
+                    name=body["involvedObject"]["name"],
+                    event=body["reason"],
+                    reason=str(error),
+                ),
             )
 
     def _body(
-        self, pod: volume.Pod, sort: str, reason: str, message: str, source: str
+        self,
+        involved: dict[str, str],
+        namespace: str,
+        sort: str,
+        reason: str,
+        message: str,
+        source: str,
     ) -> dict[str, Any]:
         now = datetime.datetime.fromtimestamp(self._clock.wall_s(), datetime.UTC)
         stamp = now.strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -86,16 +125,10 @@ class Events:
             "apiVersion": "v1",
             "kind": "Event",
             "metadata": {
-                "name": f"{pod.name[:230]}.{uuid.uuid4().hex[:16]}",
-                "namespace": pod.namespace,
+                "name": f"{involved['name'][:230]}.{uuid.uuid4().hex[:16]}",
+                "namespace": namespace,
             },
-            "involvedObject": {
-                "apiVersion": "v1",
-                "kind": "Pod",
-                "namespace": pod.namespace,
-                "name": pod.name,
-                "uid": pod.uid,
-            },
+            "involvedObject": involved,
             "type": sort,
             "reason": reason,
             "message": message,

@@ -29,6 +29,7 @@ _TRANSIENT = frozenset(
 @dataclasses.dataclass(slots=True)
 class _Gate:
     generation: int
+    error: errors.DriverError
     failures: int = 0
     opens_mono: float = 0.0
 
@@ -42,10 +43,13 @@ class Gates:
 
     def wait_s(self, chosen: provider_class.ProviderClass) -> float:
         """Return how long no volume of a class should ask; 0 if it may now."""
-        gate = self._gates.get(_key(chosen))
-        if gate is None or gate.generation != chosen.generation:
-            return 0.0
-        return max(0.0, gate.opens_mono - self._clock.mono_s())
+        gate = self._gate(chosen)
+        return max(0.0, gate.opens_mono - self._clock.mono_s()) if gate is not None else 0.0
+
+    def reason(self, chosen: provider_class.ProviderClass) -> errors.DriverError | None:
+        """Return what closed the gate of a class; None if nothing has since it was last open."""
+        gate = self._gate(chosen)
+        return gate.error if gate is not None else None
 
     def passed(self, chosen: provider_class.ProviderClass) -> None:
         """Open the gate of a class: its provider has answered."""
@@ -55,10 +59,10 @@ class Gates:
         """Close the gate for a while, if asking again could help and would be a burden."""
         if not is_transient(error):
             return
-        gate = self._gates.get(_key(chosen))
-        if gate is None or gate.generation != chosen.generation:
-            gate = self._gates[_key(chosen)] = _Gate(chosen.generation)
-        gate.failures += 1
+        gate = self._gate(chosen)
+        if gate is None:
+            gate = self._gates[_key(chosen)] = _Gate(chosen.generation, error)
+        gate.error, gate.failures = error, gate.failures + 1
         told_s = error.retry_after_s if isinstance(error, errors.ProviderFailed) else None
         wait_s = backoff.full_jitter(gate.failures, base_s=BASE_S, cap_s=CAP_S)
         gate.opens_mono = self._clock.mono_s() + max(MIN_S, wait_s, told_s or 0.0)
@@ -67,6 +71,11 @@ class Gates:
         """Open all gates of a provider that is back."""
         for key in [key for key in self._gates if key[0] == provider]:
             del self._gates[key]
+
+    def _gate(self, chosen: provider_class.ProviderClass) -> _Gate | None:
+        # An edited class may well be served: what was refused before does not count.
+        gate = self._gates.get(_key(chosen))
+        return gate if gate is not None and gate.generation == chosen.generation else None
 
 
 def is_transient(error: errors.DriverError) -> bool:

@@ -83,6 +83,10 @@ class Journal:
                 retryInSeconds=round(retry_in_s, 1),
             ),
         )
+        self.refresh_held(known, error)
+
+    def refresh_held(self, known: record.Record, error: errors.DriverError) -> None:
+        """A check was not made, for another volume has just failed of something common."""
         self._events.warning(
             known.pod,
             "MountRotationFailed",

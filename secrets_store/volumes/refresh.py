@@ -14,12 +14,15 @@ from secrets_store import log as logs
 from secrets_store.model import backoff, due, payload, pod_status, provider_class, secret_objects
 from secrets_store.providers import client
 from secrets_store.volumes import (
+    absence,
     classes,
     cluster,
     contents,
     fetch,
     gates,
+    handover,
     journal,
+    presence,
     questions,
     schedule,
     sync_report,
@@ -30,7 +33,10 @@ PROVIDER_TIMEOUT_S = 110.0
 RETRY_BASE_S = 2.0
 RETRY_CAP_S = 300.0
 MIN_RETRY_S = 0.5
-AWAY_LOOK_S = 0.5
+REST_S = 60.0
+"""So often a volume is looked at whose pod has gone."""
+UNPLANNED_ATTEMPT = 4
+"""How patiently a class is asked for while nobody answers; the watch tells when it is back."""
 
 _log = logs.get(__name__)
 
@@ -63,17 +69,19 @@ class Refresher:
         fetcher: fetch.Fetcher,
         cluster: cluster.Cluster,
         journal: journal.Journal,
+        handovers: handover.Handovers,
+        presence: presence.Presence,
         background: tasks.Background,
         clock: tasks.Clock,
     ) -> None:
         self._policy, self._table, self._contents = policy, volumes, contents
         self._classes, self._fetcher, self._cluster = classes, fetcher, cluster
-        self._journal = journal
+        self._journal, self._handovers, self._presence = journal, handovers, presence
         self._background, self._clock = background, clock
         self._schedule = schedule.Schedule(volumes, clock, self._start)
         self._gates = gates.Gates(clock)
         self._slots: dict[str, asyncio.Semaphore] = {}
-        self._away: set[str] = set()
+        self._absences = absence.Absences(volumes, fetcher, background, clock, self._returned)
 
     async def run(self) -> None:
         """Start checks at their time until cancelled."""
@@ -101,12 +109,12 @@ class Refresher:
 
     def handed_over(self, found: table.Volume, group: int | None) -> None:
         """Go on with a check that waited for kubelet, or give the files their new group."""
+        awaited = self._handovers.came(found)
         if group != found.record.group:
             found.record = dataclasses.replace(found.record, group=group)
             self.request(found)
-        elif found.awaits_handover:
+        elif awaited:
             self._check_in(found, 0.0)
-        found.awaits_handover = False
 
     def request(self, found: table.Volume) -> None:
         """Check a volume now, whether or not rotation is on."""
@@ -198,6 +206,9 @@ class Refresher:
             async with slot:
                 if self._table.get(found.record.target_path) is not found:
                     return
+                if self._presence.gone(found):
+                    self._rest(found)
+                    return
                 if self._due(found.chores_due_mono):
                     await self._chores(found)
                 if self._due(found.check_due_mono):
@@ -213,6 +224,13 @@ class Refresher:
                 found.again = False
                 self._start(found)
 
+    def _rest(self, found: table.Volume) -> None:
+        """Leave a volume alone whose pod has gone: kubelet will take it away, or see the pod."""
+        if self._due(found.chores_due_mono):
+            self._chores_in(found, REST_S)
+        if self._due(found.check_due_mono):
+            self._check_in(found, REST_S)
+
     async def _chores(self, found: table.Volume) -> None:
         found.chores_due_mono = None
         if found.unplanned:
@@ -226,10 +244,19 @@ class Refresher:
         known = found.record
         requested_s = provider_class.refresh_requested_s(chosen.annotations)
         self.schedule(found, chosen)
-        if requested_s is not None and requested_s > known.last_check_s:
+        if found.requested or (requested_s is not None and requested_s > known.last_check_s):
             self.request(found)
-        elif chosen.generation != known.class_generation and found.check_due_mono is not None:
+        elif found.check_due_mono is None:
+            self._calm(found)
+        elif chosen.generation != known.class_generation:
             self._check_in(found, 0.0)
+
+    def _calm(self, found: table.Volume) -> None:
+        """Take back that something failed: no check is going to come that could do it."""
+        if found.failures:
+            found.failures = 0
+            found.condition = self._fresh(found)
+            found.chores = max(found.chores, 1)
 
     async def _class(self, found: table.Volume) -> provider_class.ProviderClass:
         return await self._classes.get(found.record.pod.namespace, found.record.class_name)
@@ -239,16 +266,16 @@ class Refresher:
         started = self._clock.mono_s()
         found.check_due_mono = None
         chosen = await self._class(found)
-        wanted = found.requested or found.retry_secrets
+        wanted = found.requested or found.retry_secrets or found.failures
         if self._interval_s(chosen) is None and not wanted:
             return
         chosen.check()
-        if found.record.needs_handover and not self._usable(found):
-            found.awaits_handover = True
+        if not self._handovers.usable(found):
+            self._handovers.awaited(found)
             return
         closed_s = 0.0 if found.requested else self._gates.wait_s(chosen)
         if closed_s:
-            self._check_in(found, closed_s * self._jitter())
+            self._hold(found, closed_s * self._jitter(), self._gates.reason(chosen))
             return
         found.requested = False
         try:
@@ -258,7 +285,7 @@ class Refresher:
         except errors.DriverError as error:
             self._gates.failed(chosen, error)
             if gates.is_absence(error):
-                self._await_return(chosen.provider)
+                self._absences.noticed(chosen.provider)
             raise
         self._gates.passed(chosen)
         edited = chosen.generation != found.record.class_generation
@@ -290,21 +317,8 @@ class Refresher:
             allow_overrides=self._policy.allow_overrides,
         )
 
-    def _await_return(self, provider: str) -> None:
-        """Check the volumes of a provider that is away as soon as it is back."""
-        if provider not in self._away:
-            self._away.add(provider)
-            self._background.spawn("provider return", self._returned(provider))
-
-    async def _returned(self, provider: str) -> None:
-        never = asyncio.Event()
-        try:
-            while not self._fetcher.answers(provider):
-                await self._clock.wait(never, AWAY_LOOK_S)
-                if not any(found.record.provider == provider for found in self._table):
-                    return
-        finally:
-            self._away.discard(provider)
+    def _returned(self, provider: str) -> None:
+        """Check the volumes of a provider that was away and is back."""
         self._gates.open_provider(provider)
         for found in self._table:
             if found.record.provider == provider and found.failures:
@@ -344,20 +358,33 @@ class Refresher:
             )
         return changed, checked
 
-    def _usable(self, found: table.Volume) -> bool:
-        return not found.handover.empty and found.handover_ends_s > self._clock.wall_s()
+    def _hold(self, found: table.Volume, wait_s: float, error: errors.DriverError | None) -> None:
+        """Wait with the others of the class; its pod is told as theirs are."""
+        self._check_in(found, wait_s)
+        if error is not None:
+            found.failures = max(found.failures, 1)
+            self._show(found, error)
+            self._journal.refresh_held(found.record, error)
 
-    def _failed(self, found: table.Volume, error: errors.DriverError) -> None:
-        if self._table.get(found.record.target_path) is not found:
-            return
-        found.failures += 1
-        wait_s = self._backoff_s(found.failures)
+    def _show(self, found: table.Volume, error: errors.DriverError) -> None:
+        """Let the status object say that the contents could not be checked."""
         told = pod_status.Condition(False, error.metric_type, str(error), self._clock.wall_s())
         follows = told.follows(found.condition)
         if follows is not found.condition:
             found.condition = follows
             found.chores = max(found.chores, 1)
             self._chores_in(found, 0.0)
+
+    def _failed(self, found: table.Volume, error: errors.DriverError) -> None:
+        if self._table.get(found.record.target_path) is not found:
+            return
+        if found.unplanned and isinstance(error, errors.ClassUnreadable):
+            # The API server is away, which says nothing of the contents.
+            self._chores_in(found, self._backoff_s(UNPLANNED_ATTEMPT))
+            return
+        found.failures += 1
+        wait_s = self._backoff_s(found.failures)
+        self._show(found, error)
         if found.unplanned:
             self._chores_in(found, wait_s)
         else:

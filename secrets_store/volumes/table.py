@@ -42,6 +42,7 @@ class Volume:
         status: The status object as last written, None if it is not known.
         condition: How the last check ended, and since when that is so.
         retry_secrets: Secrets could not be written; the next check is made for them.
+        seen_mono: When the pod last gave a sign of life.
     """
 
     record: record.Record
@@ -59,6 +60,7 @@ class Volume:
     status: dict[str, Any] | None = None
     condition: pod_status.Condition | None = None
     retry_secrets: bool = False
+    seen_mono: float = 0.0
 
 
 class InFlight:

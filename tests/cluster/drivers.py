@@ -17,6 +17,7 @@ from devkit import stage
 from devkit.apiserver import cluster as apiserver
 from secrets_store import app, metrics, settings, tasks
 from secrets_store.kube import client, credentials, stream
+from secrets_store.volumes import table
 
 CLASSES, STATUSES = "secretproviderclasses", "secretproviderclasspodstatuses"
 WATCHED = ("pods", CLASSES, STATUSES)
@@ -124,6 +125,11 @@ class Driver:
         await self.csi.NodePublishVolume(request, timeout=60)
         return pathlib.Path(request.target_path)
 
+    async def publish_for(self, pod: dict[str, Any], **changes: Any) -> pathlib.Path:
+        """Publish the volume of a pod of the cluster; return its directory."""
+        metadata = pod["metadata"]
+        return await self.publish(metadata["uid"], name=metadata["name"], **changes)
+
     async def unpublish(self, pod_uid: str = "pod1", volume: str = "secrets") -> None:
         await self.csi.NodeUnpublishVolume(
             csi_pb2.NodeUnpublishVolumeRequest(
@@ -136,6 +142,21 @@ class Driver:
         await eventually(
             lambda: all(self.asked.count(["watch"], which, "200") for which in WATCHED), timeout_s
         )
+
+    async def in_step(self) -> None:
+        """Return when the watches have told of every volume's pod and status object.
+
+        They live in real time: on a virtual clock an hour is over before they have said a word.
+        """
+
+        def told(found: table.Volume) -> bool:
+            pod, status = found.record.pod, found.status
+            if self.app._pods.get(pod.uid) is None or status is None:
+                return False
+            version = self.app._statuses.version(pod.namespace, found.record.status_name)
+            return bool(version == status["metadata"]["resourceVersion"])
+
+        await eventually(lambda: all(told(found) for found in self.app._table))
 
     def sample(self, name: str, **labels: str) -> float:
         """Return a series of the driver; 0 if there is none yet."""

@@ -47,12 +47,15 @@ async def test_an_hour_is_an_hour_however_often_kubelet_repeats(
     async with start(
         enable_secret_rotation=True, rotation_poll_interval_s=3600.0, clock=clock
     ) as driver:
-        for name in names:
-            await driver.publish(name, name=name)
+        pods = [world.create_pod(name) for name in names]
+        await driver.watching()
+        for pod in pods:
+            await driver.publish_for(pod)
+        await driver.in_step()
         for _ in range(hours * 24):
             await clock.advance(150.0)
-            for name in names:
-                await driver.publish(name, name=name)
+            for pod in pods:
+                await driver.publish_for(pod)
         await clock.settle()
     assert sorted(noted.times) == names
     gaps = noted.gaps()
@@ -70,7 +73,9 @@ async def test_ten_seconds_are_honoured_without_kubelet(
     async with start(
         enable_secret_rotation=True, rotation_poll_interval_s=10.0, clock=clock
     ) as driver:
-        await driver.publish("web", name="web")
+        await driver.watching()
+        await driver.publish_for(world.create_pod("web"))
+        await driver.in_step()
         await clock.advance(600.0)
     gaps = noted.gaps()
     assert 54 <= len(gaps) <= 67
@@ -86,9 +91,10 @@ async def test_a_class_has_an_interval_of_its_own(
     async with start(
         enable_secret_rotation=True, rotation_poll_interval_s=3600.0, clock=clock
     ) as driver:
-        await driver.publish("one", name="one", class_name="often")
-        await driver.publish("two", name="two", class_name="never")
-        await driver.publish("three", name="three")
+        await driver.publish_for(world.create_pod("one"), class_name="often")
+        await driver.publish_for(world.create_pod("two"), class_name="never")
+        await driver.publish_for(world.create_pod("three"))
+        await driver.in_step()
         await clock.advance(4200.0)
     assert 4200 / 33 - 1 <= len(noted.times["one"]) <= 4200 / 27 + 1
     assert len(noted.times["two"]) == 1
@@ -102,7 +108,9 @@ async def test_a_clock_that_is_set_stops_no_refreshing(
     async with start(
         enable_secret_rotation=True, rotation_poll_interval_s=60.0, clock=clock
     ) as driver:
-        await driver.publish("web", name="web")
+        await driver.watching()
+        await driver.publish_for(world.create_pod("web"))
+        await driver.in_step()
         for change_s in (-86400.0, 86400.0):
             clock.set_wall(clock.wall_s() + change_s)
             seen = len(noted.times["web"])
@@ -117,13 +125,17 @@ async def test_after_a_restart_the_interval_goes_on_where_it_was(
     store.files = noted = Noted(clock)
     hourly = {"enable_secret_rotation": True, "rotation_poll_interval_s": 3600.0}
     async with start(**hourly, clock=clock) as driver:
-        await driver.publish("web", name="web")
+        await driver.watching()
+        await driver.publish_for(world.create_pod("web"))
+        await driver.in_step()
         await clock.advance(1800.0)
     for _ in range(3):
-        async with start(**hourly, clock=clock):
+        async with start(**hourly, clock=clock) as driver:
+            await driver.watching()
             await clock.advance(300.0)
     assert len(noted.times["web"]) == 1
-    async with start(**hourly, clock=clock):
+    async with start(**hourly, clock=clock) as driver:
+        await driver.watching()
         await clock.advance(1260.0)
     (gap,) = noted.gaps()
     assert 0.9 * 3600 <= gap <= 1.1 * 3600
@@ -143,10 +155,12 @@ async def test_tokens_that_end_before_the_next_check_wait_for_fresh_ones(
     async with start(
         enable_secret_rotation=True, rotation_poll_interval_s=600.0, clock=clock
     ) as driver:
-        await driver.publish("web", name="web", context=context(1, 300.0))
+        pod = world.create_pod("web")
+        await driver.publish_for(pod, context=context(1, 300.0))
+        await driver.in_step()
         await clock.advance(700.0)
         assert len(store.calls) == 1
-        await driver.publish("web", name="web", context=context(2, 3600.0))
+        await driver.publish_for(pod, context=context(2, 3600.0))
         await clock.settle()
         assert len(store.calls) == 2
         assert store.calls[1].tokens["kms"]["token"] == "token-2"

@@ -25,9 +25,9 @@ async def change(
     world: scene.Scene, driver: drivers.Driver, act: Callable[[], object], expected: bytes
 ) -> None:
     """Do something and see that files and Secret follow in time."""
-    uid = world.create_pod("web", world.create_replica_set())["metadata"]["uid"]
+    pod = world.create_pod("web", world.create_replica_set())
     await driver.watching()
-    volume = await driver.publish(uid, name="web")
+    volume = await driver.publish_for(pod)
     assert world.secret_value() == (volume / "password").read_bytes() != expected
     act()
     started = time.monotonic()
@@ -79,10 +79,10 @@ async def test_an_edit_of_secret_objects_alone(
 ) -> None:
     """A new key of the Secret, another label, and one less file to look for."""
     world.edit_class(secretObjects=scene.SYNCED)
-    uid = world.create_pod("web", world.create_replica_set())["metadata"]["uid"]
+    pod = world.create_pod("web", world.create_replica_set())
     async with start(**HOUR) as driver:
         await driver.watching()
-        await driver.publish(uid, name="web")
+        await driver.publish_for(pod)
         objects = [
             {
                 "secretName": "app",
@@ -103,11 +103,11 @@ async def test_an_edit_of_secret_objects_alone(
 async def test_a_failing_refresh_is_told_once_and_heals(
     start: Start, world: scene.Scene, store: provider.Provider
 ) -> None:
-    uid = world.create_pod("web")["metadata"]["uid"]
+    pod = world.create_pod("web")
     async with start(enable_secret_rotation=True, rotation_poll_interval_s=0.2) as driver:
         labels = {"namespace": world.namespace, "secretproviderclass": "app", "provider": "fake"}
         await driver.watching()
-        volume = await driver.publish(uid, name="web")
+        volume = await driver.publish_for(pod)
         assert driver.sample("secrets_store_stale_seconds", **labels) == 0
         store.faults.every_error = grpc.StatusCode.PERMISSION_DENIED
         store.files = {"password": b"second"}
@@ -116,7 +116,7 @@ async def test_a_failing_refresh_is_told_once_and_heals(
         attempts = store.attempts
         await eventually(lambda: store.attempts >= attempts + 2)
         (event,) = world.events("MountRotationFailed")
-        assert event["involvedObject"]["uid"] == uid
+        assert event["involvedObject"]["uid"] == pod["metadata"]["uid"]
         assert event["type"] == "Warning"
         assert "PermissionDenied" in event["message"]
         store.faults.every_error = None
@@ -129,16 +129,16 @@ async def test_a_failing_refresh_is_told_once_and_heals(
 async def test_a_class_that_is_deleted_keeps_the_files_and_comes_back(
     start: Start, world: scene.Scene, store: provider.Provider
 ) -> None:
-    uid = world.create_pod("web")["metadata"]["uid"]
+    pod = world.create_pod("web")
     async with start(enable_secret_rotation=True, rotation_poll_interval_s=0.2) as driver:
         await driver.watching()
-        volume = await driver.publish(uid, name="web")
+        volume = await driver.publish_for(pod)
         world.api.client.request("DELETE", world.api.classes("app")).decoded()
         (event,) = await eventually(lambda: world.events("MountRotationFailed"))
         assert "not found" in event["message"]
         store.files = {"password": b"second"}
         # kubelet's repetition is not to be answered with an error: it would unmount (121271).
-        await driver.publish(uid, name="web")
+        await driver.publish_for(pod)
         assert (volume / "password").read_bytes() == b"first"
         world.create_class()
         await eventually(lambda: (volume / "password").read_bytes() == b"second", 5.0)
