@@ -76,6 +76,35 @@ def test_both_versions_of_a_class_are_served_and_stored_as_v1(cluster: client.Cl
     assert (found["apiVersion"], found["spec"]) == ("secrets-store.csi.x-k8s.io/v1", old["spec"])
 
 
+def test_columns_show_pod_class_and_freshness(cluster: client.Client) -> None:
+    list(manifests.apply(cluster, manifests.folder()))
+    path = "/apis/secrets-store.csi.x-k8s.io/v1/namespaces/default/secretproviderclasspodstatuses"
+    wait_for_rules(cluster, path.replace("podstatuses", "es"))
+    fresh = {"type": "Fresh", "status": "False", "reason": "r", "message": "m"}
+    obj = {
+        "apiVersion": "secrets-store.csi.x-k8s.io/v1",
+        "kind": "SecretProviderClassPodStatus",
+        "metadata": {"name": "shown"},
+        "status": {
+            "podName": "web",
+            "secretProviderClassName": "app",
+            "mounted": True,
+            "conditions": [fresh | {"lastTransitionTime": "2026-01-01T00:00:00Z"}],
+        },
+    }
+    assert cluster.request("POST", path, obj).decoded()["status"] == obj["status"]
+    accept = "application/json;as=Table;v=v1;g=meta.k8s.io"
+    table = cluster.request("GET", path, accept=accept).decoded()
+    assert [c["name"] for c in table["columnDefinitions"]] == [
+        *("Name", "Pod", "Class", "Mounted", "Fresh", "Age"),
+    ]
+    (row,) = table["rows"]
+    *known, is_fresh = (str(cell) for cell in row["cells"][:5])
+    assert known == ["shown", "web", "app", "True"]
+    # The stand-in evaluates no filters in a column's path.
+    assert is_fresh in ("False", "None")
+
+
 @pytest.mark.parametrize(
     ("spec", "field"),
     [
