@@ -108,7 +108,12 @@ def tidy(root: int, *, grace_s: float = 0.0) -> bool:
         if name == keep or not name.startswith(".."):
             continue
         if _DIRECTORY.fullmatch(name):
-            if 0 <= now_s - _replaced_s(root, name) < grace_s and _is_directory(root, name):
+            # Where nothing is shown, nobody is on the way to a set: it is what a crash left.
+            if (
+                keep is not None
+                and 0 <= now_s - _replaced_s(root, name) < grace_s
+                and _is_directory(root, name)
+            ):
                 kept = True
             else:
                 _remove(root, name)
@@ -126,15 +131,24 @@ def _make_room(root: int) -> bool:
     """Remove the older half of the replaced sets. Returns: Whether there was one."""
     keep = current(root)
     sets = [x for x in os.listdir(root) if _DIRECTORY.fullmatch(x) and x != keep]
-    sets.sort(key=lambda name: _replaced_s(root, name))
+    sets.sort(key=lambda name: _replaced_s(root, name) or 0.0)
     for name in sets[: (len(sets) + 1) // 2]:
         _remove(root, name)
     return bool(sets)
 
 
-def _replaced_s(root: int, name: str) -> float:
-    """Return when a set was replaced, as `_swap` has marked it; when it was made, if it was not."""
-    return os.stat(name, dir_fd=root, follow_symlinks=False).st_mtime
+def _replaced_s(root: int, name: str) -> float | None:
+    """Return when a set was replaced; None if it never was: a crash has left it half made."""
+    info = os.stat(name, dir_fd=root, follow_symlinks=False)
+    return info.st_mtime if stat.S_ISDIR(info.st_mode) and info.st_mode & stat.S_ISVTX else None
+
+
+def _mark_replaced(root: int, name: str) -> None:
+    """Note on a set that it was replaced, and when; unmarked it only goes a moment earlier."""
+    with contextlib.suppress(OSError):
+        os.utime(name, dir_fd=root, follow_symlinks=False)
+        mode = os.stat(name, dir_fd=root, follow_symlinks=False).st_mode
+        os.chmod(name, stat.S_IMODE(mode) | stat.S_ISVTX, dir_fd=root)
 
 
 def _replace(root: int, old: str | None, files: payload.Files, group: int | None) -> None:
@@ -255,13 +269,13 @@ def _swap(root: int, old: str | None, new: str, files: payload.Files) -> dict[st
     tops = _tops(files)
     if old is None:
         _link_absent(root, tops)
-    else:
-        os.utime(old, dir_fd=root, follow_symlinks=False)
     prepared = _prepare_links(root, files)
     os.symlink(new, DATA_TMP, dir_fd=root)
     for name in _links(root) - tops:
         os.unlink(name, dir_fd=root)
     os.rename(DATA_TMP, DATA, src_dir_fd=root, dst_dir_fd=root)
+    if old is not None:
+        _mark_replaced(root, old)
     return prepared
 
 

@@ -486,6 +486,14 @@ def test_leftovers_are_cleaned_and_in_nobody_s_way(
     volume.holds_exactly(again)
 
 
+def test_without_data_a_young_set_is_what_a_crash_left(volume: Volume) -> None:
+    (volume.path / "..2026_01_02_03_04_05.6" / "inner").mkdir(parents=True)
+
+    assert volume.write(FIRST) == atomic_writer.Outcome(changed=True, retired=False)
+
+    volume.holds_exactly(FIRST)
+
+
 class Crash(BaseException):
     """The process is gone: nothing runs after it."""
 
