@@ -15,10 +15,9 @@ PATIENCE_S = 300.0
 """kubelet repeats a publish within 90 s, and within 122 s of one that has failed."""
 REASON = "RepublishMissing"
 MESSAGE = (
-    "volumes are not refreshed because kubelet does not repeat their publishes, and the tokens or "
-    "node-publish secrets that their providers need are no longer valid: set requiresRepublish: "
-    "true in the CSIDriver object; it cannot be changed, so delete the object and create it anew, "
-    "which running pods do not notice"
+    "volumes are not refreshed: the tokens or node-publish secrets that their providers need are "
+    "no longer valid, and kubelet does not repeat its publishes; set requiresRepublish: true in "
+    "the CSIDriver object"
 )
 
 _log = logs.get(__name__)
