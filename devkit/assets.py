@@ -1,7 +1,8 @@
 """The real kube-apiserver and etcd on loopback, for tests that hold the stand-in against them.
 
 Both programs come from a folder that the environment names, by the convention of envtest. They get
-an authority, a token and a data folder of their own, and end with the context they are used in. What
+an authority, a token and a data folder of their own, and end with the context they are used in.
+What
 the controller manager would do does not happen: no garbage collection, no default ServiceAccounts,
 namespaces never finish terminating.
 """

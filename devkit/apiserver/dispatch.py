@@ -293,7 +293,7 @@ def _fits(resource: resources.Resource, route: routes.Route) -> bool:
     if route.subresource and route.subresource not in resource.subresources:
         return False
     if resource.namespaced and not route.namespace:
-        return route.verb in ("list", "watch") and not route.name
+        return not route.name
     if not resource.namespaced and route.namespace:
         return resource.plural == "namespaces"
     return True
@@ -302,6 +302,8 @@ def _fits(resource: resources.Resource, route: routes.Route) -> bool:
 def _is_allowed(resource: resources.Resource, route: routes.Route) -> bool:
     """Whether the verb is served on the resource, and on one object or all of them as asked."""
     if route.verb in ("update", "patch") and not route.name:
+        return False
+    if resource.namespaced and not route.namespace and route.verb not in ("list", "watch"):
         return False
     return bool(route.subresource) or route.verb in resource.verbs
 

@@ -13,7 +13,7 @@ from devkit.apiserver import client, objects, resources
 from devkit.apiserver.kinds import builtin_types
 
 # Types that no resource of the table names but its subresources take.
-_BESIDES = (
+BESIDES = (
     ("policy", "v1", "Eviction"),
     ("authentication.k8s.io", "v1", "TokenRequest"),
     ("", "v1", "Binding"),
@@ -95,7 +95,7 @@ def _references(schema: Any) -> set[str]:
 def read(source: client.Client) -> objects.Object:
     """Return the file's contents as read from a server."""
     wanted = {(item.group, item.version, item.kind) for item in resources.BUILT_IN}
-    wanted |= set(_BESIDES)
+    wanted |= set(BESIDES)
     index = source.request("GET", "/openapi/v3").decoded()["paths"]
     every: dict[str, objects.Object] = {}
     kinds: dict[str, str] = {}
