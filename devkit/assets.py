@@ -2,9 +2,8 @@
 
 Both programs come from a folder that the environment names, by the convention of envtest. They get
 an authority, a token and a data folder of their own, and end with the context they are used in.
-What
-the controller manager would do does not happen: no garbage collection, no default ServiceAccounts,
-namespaces never finish terminating.
+What the controller manager would do does not happen: no garbage collection, no default
+ServiceAccounts, and namespaces never finish terminating.
 """
 
 import os
