@@ -108,12 +108,9 @@ def tidy(root: int, *, grace_s: float = 0.0) -> bool:
         if name == keep or not name.startswith(".."):
             continue
         if _DIRECTORY.fullmatch(name):
-            # Where nothing is shown, nobody is on the way to a set: it is what a crash left.
-            if (
-                keep is not None
-                and 0 <= now_s - _replaced_s(root, name) < grace_s
-                and _is_directory(root, name)
-            ):
+            # Nobody is on the way to a set that was never shown: a crash has left it.
+            replaced_s = _replaced_s(root, name)
+            if replaced_s is not None and 0 <= now_s - replaced_s < grace_s:
                 kept = True
             else:
                 _remove(root, name)

@@ -143,7 +143,8 @@ async def test_a_part_that_fails_ends_the_whole_with_its_reason(
     """Upstream's process waits on, with a part of it gone (F3)."""
     clock = Broken()
     with pytest.RaisesGroup(tasks.TaskEnded):
-        async with start(app_options={"clock": clock}) as driver:
+        # With rotation on, a publish makes the scheduler look at the clock anew.
+        async with start(app_options={"clock": clock}, enable_secret_rotation=True) as driver:
             clock.broken = True
             await driver.publish()
             # The failure cancels what stands here, long before.
