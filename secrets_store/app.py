@@ -324,6 +324,7 @@ def main(chosen: settings.Settings) -> None:
 async def _run(chosen: settings.Settings, api: client.Client, counted: metrics.Metrics) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(_unhandled)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, partial(_signalled, stopping))
     served = [
@@ -351,6 +352,16 @@ async def _run(chosen: settings.Settings, api: client.Client, counted: metrics.M
     finally:
         for endpoint in served:
             endpoint.stop()
+
+
+def _unhandled(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what nobody has caught; asyncio's own words would show the text of any exception."""
+    error = context.get("exception")
+    _log.error(
+        "unhandled error in the event loop",
+        extra=logs.pairs(where=str(context.get("message", ""))[:200]),
+        exc_info=error if isinstance(error, BaseException) else None,
+    )
 
 
 def _signalled(stopping: asyncio.Event) -> None:

@@ -113,7 +113,8 @@ class Contents:
     def _tidy(self, target_path: str) -> None:
         try:
             with self._mounter.root(target_path) as root:
-                atomic_writer.tidy(root)
+                # One that was replaced just now has a call of its own to come.
+                atomic_writer.tidy(root, grace_s=atomic_writer.GRACE_S)
         except errors.VolumeAbsent:
             # Unpublished meanwhile, and everything with it.
             return
