@@ -12,7 +12,10 @@ import pytest
 from devkit.apiserver import cluster
 
 KUBECTL = shutil.which("kubectl")
-pytestmark = pytest.mark.timeout(60)
+pytestmark = [
+    pytest.mark.timeout(60),
+    pytest.mark.skipif(KUBECTL is None, reason="needs kubectl in the PATH"),
+]
 
 MANIFEST = """
 apiVersion: secrets-store.csi.x-k8s.io/v1
@@ -43,19 +46,18 @@ data: {k: v}
 """
 
 
-def kubectl_params() -> list[Any]:
-    return [pytest.param(KUBECTL, id="kubectl")] if KUBECTL else []
-
-
-@pytest.fixture(params=kubectl_params())
-def kubectl(request: pytest.FixtureRequest, api: cluster.Cluster, tmp_path: pathlib.Path) -> Any:
+@pytest.fixture
+def kubectl(api: cluster.Cluster, tmp_path: pathlib.Path) -> Any:
     """Runs kubectl in the test's namespace; returns its output, fails with its complaint."""
     config = api.kubeconfig(tmp_path / "kubeconfig")
     environment = os.environ | {"HOME": str(tmp_path), "KUBECONFIG": str(config)}
 
+    assert KUBECTL is not None
+    command = [KUBECTL, f"--namespace={api.namespace}"]
+
     def run(*arguments: str, fails: bool = False, stdin: str = "") -> str:
         done = subprocess.run(
-            [request.param, f"--namespace={api.namespace}", *arguments],
+            [*command, *arguments],
             env=environment,
             input=stdin,
             capture_output=True,
