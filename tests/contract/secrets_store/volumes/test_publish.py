@@ -358,6 +358,7 @@ async def test_a_hanging_provider_that_is_replaced_does_not_hold_the_pod(driver:
     driver.provider.faults.hang.set()
 
 
+@pytest.mark.timeout(30)
 async def test_without_an_api_server_a_known_class_still_mounts(driver: Driver) -> None:
     await driver.publish("pod1")
     driver.api.pause()
@@ -366,4 +367,5 @@ async def test_without_an_api_server_a_known_class_still_mounts(driver: Driver) 
         assert (volume / "password").read_bytes() == b"first"
     finally:
         driver.api.resume()
-    assert await eventually(lambda: driver.status("pod-pod2-default-app"))
+    # The status object follows with the next try of the background.
+    assert await eventually(lambda: driver.status("pod-pod2-default-app"), 20.0)
