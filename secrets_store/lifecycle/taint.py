@@ -48,17 +48,23 @@ class Taint:
     async def run(self) -> None:
         """Look until the taint is gone, then rest until cancelled."""
         never = asyncio.Event()
-        wait_s = LOOK_S
+        denied = False
         while True:
+            refused = False
             try:
                 if await self._remove():
                     break
             except errors.Forbidden as error:
-                _log.warning("startup taint cannot be removed", extra=logs.pairs(reason=str(error)))
-                wait_s = DENIED_S
+                refused = True
+                # Of refusals in a row, the first is worth a line.
+                if not denied:
+                    _log.warning(
+                        "startup taint cannot be removed", extra=logs.pairs(reason=str(error))
+                    )
             except errors.ApiError as error:
                 self._wait_for(f"API server: {error}")
-            await self._clock.wait(never, wait_s)
+            denied = refused
+            await self._clock.wait(never, DENIED_S if denied else LOOK_S)
         await never.wait()
 
     async def _remove(self) -> bool:

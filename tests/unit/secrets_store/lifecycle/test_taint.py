@@ -216,7 +216,7 @@ async def test_a_node_without_it_needs_no_look_at_anything_else(node: Node) -> N
     assert node.taints() == [OTHER]
 
 
-async def test_a_missing_right_is_told_and_rarely_asked_for(
+async def test_a_missing_right_is_told_once_and_rarely_asked_for(
     node: Node, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -225,14 +225,45 @@ async def test_a_missing_right_is_told_and_rarely_asked_for(
     denied = node.api.faults.add(resource="nodes", verb="patch", code=403, message="no right")
 
     async with node.looking():
+        for _ in range(3):
+            assert await node.clock.next_wait_s() == taint.DENIED_S
+            assert node.taints() == [OURS]
+            node.clock.go_on()
         assert await node.clock.next_wait_s() == taint.DENIED_S
-        assert node.taints() == [OURS]
         node.api.faults.remove(denied)
         node.clock.go_on()
         await node.gone()
 
+    assert denied.hits == 4
     (facts,) = told(caplog, "startup taint cannot be removed")
     assert "no right" in facts["reason"]
+
+
+async def test_a_look_that_is_not_refused_ends_the_long_waits(
+    node: Node, caplog: pytest.LogCaptureFixture
+) -> None:
+    node.make(OURS)
+    node.register(DRIVER)
+    waits_s: list[float | None] = []
+
+    async def look(code: int) -> None:
+        """Let one look at the node end with an error."""
+        fault = node.api.faults.add(resource="nodes", verb="get", code=code)
+        node.clock.go_on()
+        waits_s.append(await node.clock.next_wait_s())
+        node.api.faults.remove(fault)
+
+    first = node.api.faults.add(resource="nodes", verb="get", code=403)
+    async with node.looking():
+        waits_s.append(await node.clock.next_wait_s())
+        node.api.faults.remove(first)
+        for code in (403, 409, 403):
+            await look(code)
+        node.clock.go_on()
+        await node.gone()
+
+    assert waits_s == [taint.DENIED_S, taint.DENIED_S, taint.LOOK_S, taint.DENIED_S]
+    assert len(told(caplog, "startup taint cannot be removed")) == 2
 
 
 async def test_taints_that_others_change_meanwhile_are_kept(node: Node) -> None:
