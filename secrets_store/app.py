@@ -40,6 +40,8 @@ from secrets_store.volumes import (
 )
 
 HOST_THREADS, API_THREADS = 4, 8
+EVENT_THREADS = 2
+"""Apart from the others: events that nobody takes must not hold up what mounts wait for."""
 GRACE_S = 10.0
 HEALTH_CHECK_TIMEOUT_S = 5.0
 
@@ -69,6 +71,7 @@ class App:
         self._clock = clock or tasks.SystemClock()
         self._host = tasks.Threads("host", HOST_THREADS)
         self._api_threads = tasks.Threads("api", API_THREADS)
+        self._event_threads = tasks.Threads("event", EVENT_THREADS)
         self._background = tasks.Background()
         self._mounter = mounter or mount.Mounter(
             size_bytes=chosen.volume_bytes, inodes=chosen.tmpfs_inodes
@@ -129,10 +132,12 @@ class App:
         files = contents.Contents(
             self._mounter, self._host, self._table, self._background, self._clock
         )
-        source = classes.Classes(self._api, self._api_threads, self._classes)
+        source = classes.Classes(
+            self._api, self._api_threads, self._classes, missing=self._class_missing
+        )
         fetcher = fetch.Fetcher(self._providers, self._background)
         told = events.Events(
-            self._api, self._api_threads, self._background, self._clock, node=chosen.node_id
+            self._api, self._event_threads, self._background, self._clock, node=chosen.node_id
         )
         written = journal.Journal(told, self.metrics)
         self._secrets = sync.SecretSync(
@@ -247,6 +252,7 @@ class App:
         await asyncio.gather(*(asyncio.to_thread(watch.stop) for _, watch in self._reflectors))
         self._api.close()
         self._api_threads.stop()
+        self._event_threads.stop()
         self._host.stop()
 
     def _servicers(self) -> list[rpc.Register]:
@@ -278,6 +284,10 @@ class App:
 
     def _class_changed(self, namespace: str, name: str) -> None:
         self.refresher.class_changed(namespace, name)
+
+    def _class_missing(self, namespace: str, name: str) -> None:
+        """Let the Secrets of a class go that was deleted, where their policy says so."""
+        self._background.spawn("withdraw", self._cluster.class_deleted(namespace, name))
 
     def _unpublished(self, gone: table.Volume) -> None:
         """Forget a class with its last volume."""

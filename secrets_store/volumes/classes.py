@@ -1,10 +1,11 @@
 """SecretProviderClasses, read live and only as often as needed.
 
-While the API server does not answer, a class that is in use on this node is served as it was last
-read: a mount need not fail for want of news.
+While the API server does not answer, or refuses to, a class that is in use on this node is served
+as it was last read: a mount need not fail for want of news.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from secrets_store import errors, tasks
@@ -23,11 +24,23 @@ class Classes:
     """The source of classes for publishes and refreshes.
 
     Several that want the same class at the same time share one request.
+
+    Args:
+        missing: Told namespace and name of a class that does not exist.
     """
 
-    def __init__(self, api: client.Client, threads: tasks.Threads, cache: store.Classes) -> None:
+    def __init__(
+        self,
+        api: client.Client,
+        threads: tasks.Threads,
+        cache: store.Classes,
+        *,
+        missing: Callable[[str, str], None] = lambda namespace, name: None,
+    ) -> None:
         self._api, self._threads, self._cache = api, threads, cache
+        self._missing = missing
         self._reads: dict[tuple[str, str], asyncio.Task[dict[str, Any]]] = {}
+        self._stale: set[tuple[str, str]] = set()
         self._background = tasks.Background()
 
     async def get(self, namespace: str, name: str) -> provider_class.ProviderClass:
@@ -52,19 +65,25 @@ class Classes:
         try:
             return await asyncio.shield(task)
         except errors.NotFound:
+            self._missing(namespace, name)
             reason = f'SecretProviderClass.secrets-store.csi.x-k8s.io "{name}" not found'
             raise errors.ClassMissing(namespace, name, reason) from None
-        except errors.Unavailable as error:
-            known = self._cache.last_read(namespace, name)
-            if known is not None:
-                _log.warning(
-                    "class not readable, served as last read",
-                    extra=logs.pairs(spc=f"{namespace}/{name}", reason=str(error)),
-                )
-                return known
-            raise errors.ClassUnreadable(namespace, name, str(error)) from error
         except errors.ApiError as error:
-            raise errors.ClassMissing(namespace, name, str(error)) from error
+            known = self._cache.last_read(namespace, name)
+            if known is None or isinstance(error, errors.Rejected):
+                raise _unreadable(namespace, name, error) from error
+            self._tell_stale(key, error)
+            return known
+
+    def _tell_stale(self, key: tuple[str, str], error: errors.ApiError) -> None:
+        """Tell once that a class is served as last read, until it has been read again."""
+        level = logs.DEBUG if key in self._stale else logs.WARNING
+        self._stale.add(key)
+        _log.log(
+            level,
+            "class not readable, served as last read",
+            extra=logs.pairs(spc="/".join(key), reason=str(error)),
+        )
 
     async def _fetch(self, namespace: str, name: str) -> dict[str, Any]:
         known = self._cache.last_read(namespace, name) is not None
@@ -74,4 +93,11 @@ class Classes:
             deadline_s=KNOWN_DEADLINE_S if known else DEADLINE_S,
         )
         self._cache.put(obj)
+        self._stale.discard((namespace, name))
         return obj
+
+
+def _unreadable(namespace: str, name: str, error: errors.ApiError) -> errors.ClassMissing:
+    if isinstance(error, errors.Unavailable):
+        return errors.ClassUnreadable(namespace, name, str(error))
+    return errors.ClassMissing(namespace, name, str(error))

@@ -140,8 +140,9 @@ class Publisher:
         known = self._record(request, fetched)
         found = self._table.enter(known)
         self._take(found, request)
-        await self._report(found, request, fetched)
+        # Before the report, which wants an earlier check if the Secrets could not be written.
         self._refresher.schedule(found, chosen)
+        await self._report(found, request, fetched)
         if request.override_keys and not self._allow_overrides:
             self._journal.attributes_ignored(request)
         self._journal.duplicates(request.pod, fetched.checked)

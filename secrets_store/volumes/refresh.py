@@ -32,6 +32,8 @@ from secrets_store.volumes import (
 PROVIDER_TIMEOUT_S = 110.0
 RETRY_BASE_S = 2.0
 RETRY_CAP_S = 300.0
+DENIED_RETRY_S = 3600.0
+"""Without the right to write Secrets, a check for their sake alone bothers the provider in vain."""
 MIN_RETRY_S = 0.5
 REST_S = 60.0
 """So often a volume is looked at whose pod has gone."""
@@ -162,7 +164,11 @@ class Refresher:
         found.retry_secrets = bool(mendable)
         if mendable:
             denied = any(isinstance(x.cause, errors.Forbidden) for x in mendable)
-            self._check_in(found, RETRY_CAP_S if denied else self._backoff_s(found.failures))
+            wait_s = DENIED_RETRY_S if denied else self._backoff_s(found.failures)
+            # Never later than by the interval: the files are not to wait for the Secrets.
+            regular_mono = found.check_due_mono
+            if regular_mono is None or self._clock.mono_s() + wait_s < regular_mono:
+                self._check_in(found, wait_s)
 
     def _fresh(self, found: table.Volume) -> pod_status.Condition:
         now = self._clock.wall_s()
@@ -179,10 +185,6 @@ class Refresher:
     def _chores_in(self, found: table.Volume, wait_s: float) -> None:
         found.chores_due_mono = self._clock.mono_s() + wait_s
         self._schedule.at(found, found.chores_due_mono)
-
-    @staticmethod
-    def _jitter() -> float:
-        return random.uniform(1.0, 1.1)  # noqa: S311 - spreads load
 
     def _backoff_s(self, attempt: int) -> float:
         wait_s = backoff.full_jitter(attempt, base_s=RETRY_BASE_S, cap_s=RETRY_CAP_S)
@@ -275,7 +277,8 @@ class Refresher:
             return
         closed_s = 0.0 if found.requested else self._gates.wait_s(chosen)
         if closed_s:
-            self._hold(found, closed_s * self._jitter(), self._gates.reason(chosen))
+            closed_s *= random.uniform(1.0, 1.1)  # noqa: S311 - spreads load
+            self._hold(found, closed_s, self._gates.reason(chosen))
             return
         found.requested = False
         try:
@@ -291,6 +294,8 @@ class Refresher:
         edited = chosen.generation != found.record.class_generation
         applied = await self._apply(found, chosen, answer)
         if applied is None:
+            # If it is not gone, somebody publishes it again; it must not fall out of the schedule.
+            self._check_in(found, MIN_RETRY_S)
             return
         changed, checked = applied
         self.schedule(found, chosen)

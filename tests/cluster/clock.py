@@ -6,13 +6,17 @@ time is virtual; sockets, threads and the API client live in real time.
 """
 
 import asyncio
+import contextlib
 import heapq
 import itertools
 import re
+import time
+from collections.abc import AsyncIterator
 from typing import Any
 
 START_S = 1_800_000_000.0
 _UNNAMED = re.compile(r"Task-\d+")
+_TICK_S = 0.02
 _TURNS = 8
 """So many turns of the loop take a timer's end to the task that the scheduler starts for it."""
 
@@ -76,6 +80,24 @@ class VirtualClock:
         self._fire(self._mono_s + seconds)
         for _ in range(_TURNS):
             await asyncio.sleep(0)
+
+    @contextlib.asynccontextmanager
+    async def flowing(self) -> AsyncIterator[None]:
+        """Let time pass as it does for everybody, besides what is skipped."""
+        ticking = asyncio.create_task(self._tick())
+        try:
+            yield
+        finally:
+            ticking.cancel()
+            await asyncio.wait({ticking})
+
+    async def _tick(self) -> None:
+        last_s = time.monotonic()
+        while True:
+            await asyncio.sleep(_TICK_S)
+            passed_s = time.monotonic() - last_s
+            last_s += passed_s
+            await self.skip(passed_s)
 
     async def settle(self) -> None:
         """Wait until every task that the driver has started has ended or waits for this clock."""
