@@ -82,22 +82,22 @@ class VirtualClock:
             await asyncio.sleep(0)
 
     @contextlib.asynccontextmanager
-    async def flowing(self) -> AsyncIterator[None]:
-        """Let time pass as it does for everybody, besides what is skipped."""
-        ticking = asyncio.create_task(self._tick())
+    async def flowing(self, pace: float = 1.0) -> AsyncIterator[None]:
+        """Let time pass as it does for everybody, or faster, besides what is skipped."""
+        ticking = asyncio.create_task(self._tick(pace))
         try:
             yield
         finally:
             ticking.cancel()
             await asyncio.wait({ticking})
 
-    async def _tick(self) -> None:
+    async def _tick(self, pace: float) -> None:
         last_s = time.monotonic()
         while True:
             await asyncio.sleep(_TICK_S)
             passed_s = time.monotonic() - last_s
             last_s += passed_s
-            await self.skip(passed_s)
+            await self.skip(passed_s * pace)
 
     async def settle(self) -> None:
         """Wait until every task that the driver has started has ended or waits for this clock."""
