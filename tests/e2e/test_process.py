@@ -167,7 +167,7 @@ async def test_probe_stays_quick_in_a_storm(providers: list[ProviderProcess]) ->
     async with laid() as bed:
         providers.append(ProviderProcess(bed.node, delay_s=0.2))
         await providers[0].start()
-        slowest = []
+        slowest: list[float] = []
         while len(slowest) < 3 and (not slowest or min(slowest) > PROBE_MAX_S):
             uids = [f"storm{len(slowest)}pod{number}" for number in range(STORM)]
             with probing(bed.node) as probes:

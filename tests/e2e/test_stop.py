@@ -6,7 +6,7 @@ import os
 import pathlib
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 
 import grpc
 import grpc.aio
@@ -35,7 +35,7 @@ class Bed:
         api.create(stage.class_object("late", provider="late"))
 
     @contextlib.asynccontextmanager
-    async def calls(self) -> AsyncIterator[csi_pb2_grpc.NodeStub]:
+    async def calls(self) -> AsyncIterator["csi_pb2_grpc.NodeAsyncStub"]:
         async with grpc.aio.insecure_channel(
             f"unix:{self.node.csi_socket}", options=(("grpc.use_local_subchannel_pool", 1),)
         ) as channel:
@@ -69,7 +69,7 @@ async def bed() -> AsyncIterator[Bed]:
                 await made.driver.kill()
 
 
-async def failure(call: grpc.aio.Call) -> tuple[grpc.StatusCode, str]:
+async def failure(call: Awaitable[object]) -> tuple[grpc.StatusCode, str]:
     with pytest.raises(grpc.aio.AioRpcError) as failed:
         await call
     return failed.value.code(), str(failed.value.details())

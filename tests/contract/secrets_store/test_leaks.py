@@ -17,6 +17,7 @@ import socket
 import urllib.parse
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -126,7 +127,7 @@ class Bed:
         self.canaries = Canaries()
         self.told: list[str] = []
 
-    def request(self, uid: str, *, in_secrets: bool = False, **changes: str) -> (
+    def request(self, uid: str, *, in_secrets: bool = False, **changes: Any) -> (
         csi_pb2.NodePublishVolumeRequest
     ):  # fmt: skip
         request = stage.request(self.node, uid, **changes)
@@ -141,7 +142,7 @@ class Bed:
         return request
 
     async def publish(
-        self, uid: str, *, timeout_s: float = 10.0, in_secrets: bool = False, **changes: str
+        self, uid: str, *, timeout_s: float = 10.0, in_secrets: bool = False, **changes: Any
     ) -> grpc.StatusCode:
         request = self.request(uid, in_secrets=in_secrets, **changes)
         async with self._channel() as channel:
@@ -159,7 +160,7 @@ class Bed:
         broken = raw.replace(text, b"\xff" + text[1:])
         assert broken != raw
         async with self._channel() as channel:
-            call = channel.unary_unary("/csi.v1.Node/NodePublishVolume")
+            call: Any = channel.unary_unary("/csi.v1.Node/NodePublishVolume")
             with pytest.raises(grpc.aio.AioRpcError) as failed:
                 await call(broken, timeout=5.0)
         self.told.append(str(failed.value.details()))
@@ -222,7 +223,7 @@ async def laid(flags: list[str], log: pathlib.Path) -> AsyncIterator[Bed]:
                 await driver.stop()
 
 
-def classes() -> dict[str, dict[str, object]]:
+def classes() -> dict[str, dict[str, Any]]:
     pair = [
         {"objectName": "f", "key": "tls.crt"},
         {"objectName": "f", "key": "tls.key"},

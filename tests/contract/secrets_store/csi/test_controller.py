@@ -1,5 +1,7 @@
 """CSI Controller: it is there by name and can do nothing."""
 
+from typing import Any
+
 import grpc
 import grpc.aio
 import pytest
@@ -36,7 +38,7 @@ async def test_every_other_call_is_unimplemented(driver: Driver, method: str) ->
 )
 async def test_other_services_are_not_there(driver: Driver, method: str) -> None:
     async with grpc.aio.insecure_channel(f"unix:{driver.node.csi_socket}") as channel:
-        call = channel.unary_unary(f"/csi.v1.{method}")
+        call: Any = channel.unary_unary(f"/csi.v1.{method}")
         with pytest.raises(grpc.aio.AioRpcError) as failed:
             await call(b"")
     assert failed.value.code() is grpc.StatusCode.UNIMPLEMENTED
