@@ -165,10 +165,15 @@ Serve = Callable[[Exchange], None]
 
 
 class Connections:
-    """The open connections of a server."""
+    """The open connections of a server.
+
+    Attributes:
+        refusing: Drop what was accepted before the server closed and is made only after that.
+    """
 
     def __init__(self) -> None:
         self._open: set[Connection] = set()
+        self.refusing = False
         self._none_left = asyncio.Event()
         self._none_left.set()
 
@@ -209,6 +214,8 @@ class Connection(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         self._connections.add(self)
+        if self._connections.refusing:
+            transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True

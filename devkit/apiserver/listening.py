@@ -11,6 +11,7 @@ from typing import TypeVar
 from devkit.apiserver import certificates, http
 
 _BACKLOG = 1024
+_TURNS = 5
 T = TypeVar("T")
 
 
@@ -65,10 +66,14 @@ class Listener:
         ready.set_result(None)
         await self._stopped.wait()
         self._refuse()
+        # What was accepted in the last moment becomes a connection only in the next turns.
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
         await self._connections.closed()
 
     async def _listen(self) -> None:
         assert self._loop is not None
+        self._connections.refusing = False
         for scheme, port in self._ports.items():
             listening = socket.create_server(("127.0.0.1", port), backlog=_BACKLOG)
             self._ports[scheme] = listening.getsockname()[1]
@@ -85,6 +90,7 @@ class Listener:
             )
 
     def _refuse(self) -> None:
+        self._connections.refusing = True
         for listening in self._sockets:
             listening.close()
         self._sockets.clear()
