@@ -138,10 +138,9 @@ class Driver:
         )
 
     async def watching(self, timeout_s: float = 8.0) -> None:
-        """Return when all watches have been opened since the last reset of `asked`."""
-        await eventually(
-            lambda: all(self.asked.count(["watch"], which, "200") for which in WATCHED), timeout_s
-        )
+        """Return when all three watches are up."""
+        stores = (self.app._pods, self.app._classes, self.app._statuses)
+        await eventually(lambda: all(each.connected for each in stores), timeout_s)
 
     async def in_step(self) -> None:
         """Return when the watches have told of every volume's pod and status object.

@@ -27,8 +27,8 @@ pytestmark = [pytest.mark.root, pytest.mark.timeout(90)]
 ROTATING = {"enable_secret_rotation": True, "rotation_poll_interval_s": 60.0}
 GIVEN_UP_S = 20.0
 """Of the three requests of a publish each is given up after its own seconds, 8 in all."""
-WATCHES_BACK_S = 20.0
-"""A watch that has failed for ten seconds looks again within eight."""
+WATCHES_BACK_S = 40.0
+"""A watch that goes on failing looks again within 30 s; after ten seconds mostly within eight."""
 
 
 @pytest.fixture
@@ -89,7 +89,6 @@ async def test_five_minutes_away(
             await link.refuse()
         else:
             link.silence()
-        driver.asked.reset()
         store.files = {"password": b"second"}
         waiting = asyncio.create_task(patient_publish(driver, waits, "other"))
         await clock.skip(100.0)
@@ -108,7 +107,6 @@ async def test_five_minutes_away(
         await eventually(partial(_all_show, volumes[1:], b"third"), GIVEN_UP_S)
 
         await link.resume()
-        driver.asked.reset()
         await asyncio.wait_for(waiting, WATCHES_BACK_S)
         await driver.watching(WATCHES_BACK_S)
         # What was left undone is tried again within five minutes at most.
@@ -179,8 +177,8 @@ async def test_each_resource_refused_in_turn(
         await driver.in_step()
         for which in RESOURCES:
             fault = stand_in.faults.add(resource=which, code=code)
-            stand_in.cut_watches()
             if which in drivers.WATCHED:
+                stand_in.cut_watches()
                 await eventually(partial(_hit, fault))
             volumes.append(await asyncio.wait_for(driver.publish_for(pods[which]), GIVEN_UP_S))
             expected = f"while {which}".encode()
@@ -188,7 +186,6 @@ async def test_each_resource_refused_in_turn(
             await clock.skip(130.0)
             await eventually(partial(_all_show, volumes, expected), GIVEN_UP_S)
             stand_in.faults.remove(fault)
-            driver.asked.reset()
         await driver.watching(WATCHES_BACK_S)
         for _ in range(7):
             await clock.skip(60.0)
