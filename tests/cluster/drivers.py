@@ -161,6 +161,11 @@ class Driver:
         """Return a series of the driver; 0 if there is none yet."""
         return self.app.metrics.registry.get_sample_value(name, labels) or 0.0
 
+    def total(self, name: str) -> float:
+        """Return the sum of a series over its labels."""
+        families = self.app.metrics.registry.collect()
+        return sum(x.value for family in families for x in family.samples if x.name == name)
+
     def records(self) -> list[pathlib.Path]:
         return sorted((self.node.csi_socket.parent / "state").glob("*.json"))
 

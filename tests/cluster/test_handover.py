@@ -168,7 +168,9 @@ async def test_a_volume_whose_pod_has_gone_rests(
         store.calls.clear()
         driver.asked.reset()
         store.files = {"password": b"second"}
+        counted = driver.total("rotation_reconcile_total")
         await clock.advance(600.0)
+        assert driver.total("rotation_reconcile_total") - counted == len(store.calls)
         asked = {call.attributes["csi.storage.k8s.io/pod.name"] for call in store.calls}
         assert asked == {"stays"}
         assert driver.asked.count(["create"], drivers.STATUSES) == 0

@@ -144,3 +144,58 @@ async def test_a_deleted_class_takes_its_secrets_along_only_by_policy(
             assert driver.asked.count(["delete"]) == 0
             assert world.secret() is not None
         assert (volume / "password").read_bytes() == b"first"
+
+
+async def test_a_missing_class_stops_nobody_elses_secret(
+    start: Start, world: scene.Scene, clock: clocks.VirtualClock, store: provider.Provider
+) -> None:
+    """Upstream's round over all Secrets of the node ends at the first class that is not there."""
+    world.edit_class(secretObjects=scene.SYNCED)
+    gone, owner = world.create_class("gone"), world.create_replica_set()
+    orphan, pod = world.create_pod("orphan"), world.create_pod("web", owner)
+    late = world.create_pod("late", world.create_replica_set("late"))
+    async with start(
+        enable_secret_rotation=True, rotation_poll_interval_s=60.0, clock=clock
+    ) as driver:
+        await driver.watching()
+        await driver.publish_for(orphan, class_name="gone")
+        await driver.publish_for(pod)
+        world.api.client.delete(gone)
+        await eventually(lambda: world.events("MountRotationFailed"))
+        await driver.publish_for(late)
+        await driver.in_step()
+        secret = world.secret()
+        assert secret is not None
+        assert len(secret["metadata"]["ownerReferences"]) == 2
+        store.files = {"password": b"second"}
+        await clock.advance(70.0)
+        assert world.secret_value() == b"second"
+
+
+async def test_a_touched_status_object_moves_no_secret(
+    start: Start, world: scene.Scene, clock: clocks.VirtualClock
+) -> None:
+    """Whatever others write there is put right; Secrets are not made of it."""
+    world.edit_class(secretObjects=scene.SYNCED)
+    pod = world.create_pod("web", world.create_replica_set())
+    async with start(
+        enable_secret_rotation=True, rotation_poll_interval_s=60.0, clock=clock
+    ) as driver:
+        await driver.watching()
+        await driver.publish_for(pod)
+        await driver.in_step()
+        secret, path = world.secret(), world.api.pod_statuses(f"web-{world.namespace}-app")
+        told = driver.app._statuses.version(world.namespace, f"web-{world.namespace}-app")
+        forged = f"/var/lib/kubelet/pods/{pod['metadata']['uid']}/volumes/kubernetes.io~csi/x/mount"
+        world.patch(path, {"status": {"targetPath": forged, "objects": []}})
+        await eventually(
+            lambda: (
+                driver.app._statuses.version(world.namespace, f"web-{world.namespace}-app") != told
+            )
+        )
+        await clock.advance(140.0)
+        status = world.status("web")
+        assert status is not None
+        assert status["status"]["targetPath"] == driver.node.target(pod["metadata"]["uid"])
+        assert status["status"]["objects"]
+        assert world.secret() == secret

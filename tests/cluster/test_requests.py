@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from prometheus_client import generate_latest
 
 from devkit import provider
 from tests.cluster import clock as clocks
@@ -131,3 +132,16 @@ async def test_a_thousand_unchanged_refreshes_write_nothing_and_a_change_once(
         await clock.advance(600.0)
         assert [(volume / "..data").readlink() for volume in volumes] == swapped
         assert driver.asked.count(drivers.WRITES) == 22
+
+
+async def test_a_republish_is_counted_with_its_provider(start: Start, world: scene.Scene) -> None:
+    """Upstream counts one that does nothing under an empty provider."""
+    pod = world.create_pod("web")
+    async with start() as driver:
+        for _ in range(3):
+            await driver.publish_for(pod)
+        lines = generate_latest(driver.app.metrics.registry).decode().splitlines()
+        counted = [line for line in lines if line.startswith("node_publish_total{")]
+        assert len(counted) == 1
+        assert 'provider="fake"' in counted[0]
+        assert counted[0].endswith(" 3.0")
