@@ -222,9 +222,10 @@ class Refresher:
             self._failed(found, errors.DriverError(type(error).__name__))
         finally:
             found.working = False
-            if found.again:
-                found.again = False
-                self._start(found)
+        # Not when it was cancelled: then the process ends.
+        if found.again:
+            found.again = False
+            self._start(found)
 
     def _rest(self, found: table.Volume) -> None:
         """Leave a volume alone whose pod has gone: kubelet will take it away, or see the pod."""
@@ -243,14 +244,13 @@ class Refresher:
     async def _plan(self, found: table.Volume) -> None:
         """Find out from the class whether the volume is due now, or when it will be."""
         chosen = await self._class(found)
-        known = found.record
         requested_s = provider_class.refresh_requested_s(chosen.annotations)
         self.schedule(found, chosen)
-        if found.requested or (requested_s is not None and requested_s > known.last_check_s):
+        if found.requested or (requested_s is not None and requested_s > found.record.last_check_s):
             self.request(found)
         elif found.check_due_mono is None:
             self._calm(found)
-        elif chosen.generation != known.class_generation:
+        elif chosen.generation != found.record.class_generation:
             self._check_in(found, 0.0)
 
     def _calm(self, found: table.Volume) -> None:

@@ -309,3 +309,23 @@ async def test_one_backoff_for_a_provider_and_class(
         before, served = overloaded.attempts, len(overloaded.calls)
         world.edit_class("refused", parameters={"key": "healed"})
         await eventually(lambda: len(overloaded.calls) >= served + 20)
+
+
+async def test_a_stop_in_the_middle_of_refreshes_starts_none_anew(
+    start: Start, world: scene.Scene, store: provider.Provider
+) -> None:
+    """Each volume is wanted once more while its check hangs, and is given up with the process."""
+    async with start(enable_secret_rotation=True, rotation_poll_interval_s=0.1) as driver:
+        await driver.watching()
+        pods = [world.create_pod(f"web-{n}") for n in range(3)]
+        for pod in pods:
+            await driver.publish_for(pod)
+        hang = store.faults.hang = asyncio.Event()
+        await eventually(lambda: store.running == 3)
+        # Beyond the second of an annotation, so that it is heard as news.
+        for pod in pods:
+            path = world.api.at("pods", pod["metadata"]["name"])
+            world.ask_for_refresh(path, time.time() + 2.0)
+        await eventually(lambda: all(found.again for found in driver.app._table))
+    assert "refresh" not in {task.get_name() for task in asyncio.all_tasks()}
+    hang.set()
