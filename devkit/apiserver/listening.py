@@ -2,6 +2,7 @@
 
 import asyncio
 import concurrent.futures
+import contextlib
 import socket
 import ssl
 import threading
@@ -11,8 +12,52 @@ from typing import TypeVar
 from devkit.apiserver import certificates, http
 
 _BACKLOG = 1024
-_TURNS = 5
 T = TypeVar("T")
+
+
+class _Door:
+    """One listening socket.
+
+    asyncio's own Server, once closed, fails to make a connection of what it had accepted just
+    before, and leaves the socket open.
+    """
+
+    def __init__(
+        self, listening: socket.socket, make: Callable[[], asyncio.Protocol],
+        context: ssl.SSLContext | None,
+    ) -> None:  # fmt: skip
+        self._listening, self._make, self._context = listening, make, context
+        self._arriving: dict[asyncio.Task[None], socket.socket] = {}
+        self._loop = asyncio.get_running_loop()
+        listening.setblocking(False)
+        self._loop.add_reader(listening, self._accept)
+
+    def close(self) -> None:
+        """Accept no more, and break off what has not become a connection yet."""
+        self._loop.remove_reader(self._listening)
+        self._listening.close()
+        for each in self._arriving.values():
+            # The end of the stream is what a handshake cannot outlive.
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+
+    async def closed(self) -> None:
+        """Wait until nothing is on its way to be a connection."""
+        await asyncio.gather(*self._arriving)
+
+    def _accept(self) -> None:
+        with contextlib.suppress(BlockingIOError, ConnectionAbortedError):
+            while True:
+                accepted, _ = self._listening.accept()
+                accepted.setblocking(False)
+                task = self._loop.create_task(self._attach(accepted))
+                self._arriving[task] = accepted
+                task.add_done_callback(self._arriving.pop)
+
+    async def _attach(self, accepted: socket.socket) -> None:
+        # A failed handshake is the client's affair, and has closed the socket by then.
+        with contextlib.suppress(OSError):
+            await self._loop.connect_accepted_socket(self._make, accepted, ssl=self._context)
 
 
 class Listener:
@@ -32,7 +77,7 @@ class Listener:
         # Kept over a pause: clients go on trusting the same authority.
         self.certificate = certificates.make() if tls_port is not None else None
         self._connections = http.Connections()
-        self._sockets: list[asyncio.Server] = []
+        self._doors: list[_Door] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._stopped = asyncio.Event()
@@ -65,10 +110,10 @@ class Listener:
             return
         ready.set_result(None)
         await self._stopped.wait()
+        doors = tuple(self._doors)
         self._refuse()
-        # What was accepted in the last moment becomes a connection only in the next turns.
-        for _ in range(_TURNS):
-            await asyncio.sleep(0)
+        for door in doors:
+            await door.closed()
         await self._connections.closed()
 
     async def _listen(self) -> None:
@@ -80,20 +125,15 @@ class Listener:
             context: ssl.SSLContext | None = None
             if scheme == "https" and self.certificate is not None:
                 context = self.certificate.context()
-            self._sockets.append(
-                await self._loop.create_server(
-                    lambda: http.Connection(self._serve, self._connections),
-                    sock=listening,
-                    backlog=_BACKLOG,
-                    ssl=context,
-                )
+            self._doors.append(
+                _Door(listening, lambda: http.Connection(self._serve, self._connections), context)
             )
 
     def _refuse(self) -> None:
         self._connections.refusing = True
-        for listening in self._sockets:
-            listening.close()
-        self._sockets.clear()
+        for door in self._doors:
+            door.close()
+        self._doors.clear()
         self._connections.abort()
 
     def stop(self) -> None:

@@ -1,10 +1,11 @@
 import contextlib
+import gc
 import socket
 import threading
 
 import pytest
 
-from devkit.apiserver import http, listening
+from devkit.apiserver import http, listening, server
 
 
 def answer(exchange: http.Exchange) -> None:
@@ -65,3 +66,25 @@ def test_away_and_back() -> None:
 def test_no_certificate_without_tls() -> None:
     assert listening.Listener(answer, 0, None).certificate is None
     assert listening.Listener(answer, 0, 0).certificate is not None
+
+
+@pytest.mark.timeout(30)
+def test_what_arrives_while_it_stops_is_not_left_open() -> None:
+    """A socket that is left open is told by its collector, to which pytest listens."""
+    for _ in range(20):
+        with server.APIServer() as api:
+            ports = [int(url.rpartition(":")[2]) for url in (api.url, api.tls_url)]
+            stopped = threading.Event()
+            knocking = [threading.Thread(target=_knock, args=(port, stopped)) for port in ports]
+            for thread in knocking:
+                thread.start()
+        stopped.set()
+        for thread in knocking:
+            thread.join()
+    gc.collect()
+
+
+def _knock(port: int, stopped: threading.Event) -> None:
+    while not stopped.is_set():
+        with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
