@@ -287,7 +287,7 @@ class Refresher:
             )
         except errors.DriverError as error:
             self._gates.failed(chosen, error)
-            if gates.is_absence(error):
+            if gates.is_absence(error) and not self._fetcher.answers(chosen.provider):
                 self._absences.noticed(chosen.provider)
             raise
         self._gates.passed(chosen)

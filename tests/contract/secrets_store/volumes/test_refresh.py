@@ -86,6 +86,18 @@ async def test_a_failed_refresh_keeps_the_files_tells_and_heals(start: Start) ->
         assert len(driver.events("MountRotationFailed")) == 1
 
 
+async def test_a_provider_that_is_there_but_cannot_answer_is_left_in_peace(start: Start) -> None:
+    """UNAVAILABLE from a provider whose store is away: nobody has to come back first."""
+    async with start(**rotating(0.1)) as driver:
+        await driver.publish()
+        driver.provider.faults.every_error = grpc.StatusCode.UNAVAILABLE
+        seen = driver.provider.attempts
+        await eventually(lambda: driver.provider.attempts > seen)
+        await asyncio.sleep(1.0)
+        # With half a second at least after the first, the wait doubling from two seconds.
+        assert driver.provider.attempts - seen <= 4
+
+
 async def test_a_republish_is_answered_at_once_while_the_provider_hangs(start: Start) -> None:
     async with start(**rotating(0.1)) as driver:
         await driver.publish()
