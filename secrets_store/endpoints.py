@@ -5,26 +5,72 @@ Each is served by a thread of its own, so that it answers even when the loop doe
 
 import asyncio
 import contextlib
+import errno
+import io
 import socket
 import socketserver
 import sys
 import threading
+import time
 import traceback
 import wsgiref.simple_server
 import wsgiref.types
 from collections.abc import Iterable
+from typing import Any
 
 import prometheus_client
 
 from secrets_store import errors
+from secrets_store import log as logs
+
+SILENCE_S = 10.0
+CONNECTIONS = 32
+"""More at a time are closed at once: each has a thread."""
+NO_DESCRIPTOR_PAUSE_S = 0.1
 
 _TEXT = "text/plain; charset=utf-8"
+_log = logs.get(__name__)
 
 
 class _Server(socketserver.ThreadingMixIn, wsgiref.simple_server.WSGIServer):
     daemon_threads = True
     block_on_close = False
     request_queue_size = 128
+
+    def __init__(self, *args: Any) -> None:
+        self._free = threading.Semaphore(CONNECTIONS)
+        super().__init__(*args)
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        try:
+            return super().get_request()
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                # The connection stays in the queue, so that the next look would come at once.
+                time.sleep(NO_DESCRIPTOR_PAUSE_S)
+            raise
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if not self._free.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except BaseException:
+            # No thread could be started.
+            self._free.release()
+            raise
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        # A client that goes away or falls silent is none of our faults.
+        if not isinstance(sys.exc_info()[1], OSError):
+            _log.exception("HTTP connection broke")
 
     def server_bind(self) -> None:
         # As Go does: an address without a host takes IPv4 and IPv6 alike.
@@ -44,6 +90,10 @@ class _Quiet(wsgiref.simple_server.WSGIRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
         pass
 
+    def get_stderr(self) -> io.StringIO:
+        # The library would print tracebacks there; what an application raises is logged by us.
+        return io.StringIO()
+
 
 class Endpoint:
     """One HTTP server in a thread.
@@ -51,17 +101,25 @@ class Endpoint:
     Args:
         address: ``host:port``, ``[v6]:port`` or ``:port``; port 0 lets the kernel choose.
         application: WSGI.
+        silence_s: So long a client may neither send nor take a byte.
     Raises: errors.ConfigurationError: the address is none, or is taken.
     """
 
-    def __init__(self, address: str, application: wsgiref.types.WSGIApplication) -> None:
+    def __init__(
+        self,
+        address: str,
+        application: wsgiref.types.WSGIApplication,
+        *,
+        silence_s: float = SILENCE_S,
+    ) -> None:
         host, port = _split(address)
         six = ":" in host or (not host and socket.has_dualstack_ipv6())
+        handler = type("_Handler", (_Quiet,), {"timeout": silence_s})
         try:
-            self._server = (_Server6 if six else _Server)((host, port), _Quiet)
+            self._server = (_Server6 if six else _Server)((host, port), handler)
         except OSError as error:
             raise errors.ConfigurationError(f"cannot listen on {address}: {error}") from error
-        self._server.set_app(application)
+        self._server.set_app(_guarded(application))
         self.port = self._server.server_port
         self._stopping = False
         self._thread = threading.Thread(target=self._serve, daemon=True, name=f"http-{self.port}")
@@ -78,6 +136,22 @@ class Endpoint:
     def _serve(self) -> None:
         while not self._stopping:
             self._server.handle_request()
+
+
+def _guarded(inner: wsgiref.types.WSGIApplication) -> wsgiref.types.WSGIApplication:
+    """Answer with 500 where an application raises, and log it without its text."""
+
+    def application(
+        environ: wsgiref.types.WSGIEnvironment, start: wsgiref.types.StartResponse
+    ) -> Iterable[bytes]:
+        try:
+            return inner(environ, start)
+        except Exception:
+            _log.exception("HTTP request failed")
+            start("500 Internal Server Error", [("Content-Type", _TEXT)], sys.exc_info())
+            return [b"internal error\n"]
+
+    return application
 
 
 def metrics_application(

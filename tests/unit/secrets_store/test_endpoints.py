@@ -1,8 +1,12 @@
 import asyncio
 import gzip
 import http.client
+import logging
 import re
 import socket
+import struct
+import subprocess
+import sys
 import threading
 import time
 import wsgiref.types
@@ -74,6 +78,119 @@ def test_a_slow_reader_does_not_hold_up_the_next(served: endpoints.Endpoint) -> 
         silent.sendall(b"GET /metr")
 
         assert get(served.port, "/metrics")[0] == 200
+
+
+def reset(connection: socket.socket) -> None:
+    """End a connection as a client does that crashes."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /metr", b"GET /metrics HTTP/1.1\r\n\r\n"])
+def test_a_client_that_crashes_puts_nothing_into_the_log(
+    served: endpoints.Endpoint, sent: bytes, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = threading.active_count()
+    connection = socket.create_connection(("127.0.0.1", served.port))
+    connection.sendall(sent)
+    while threading.active_count() == before and not sent.endswith(b"\n"):
+        time.sleep(0.001)
+    reset(connection)
+    while threading.active_count() > before:
+        time.sleep(0.001)
+
+    assert get(served.port, "/metrics")[0] == 200
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_client_that_says_nothing_is_not_kept(capfd: pytest.CaptureFixture[str]) -> None:
+    """A scraper that lost its network would otherwise leave a thread each time."""
+    endpoint = endpoints.Endpoint("127.0.0.1:0", echo, silence_s=0.1)
+    with socket.create_connection(("127.0.0.1", endpoint.port), timeout=5) as silent:
+        silent.sendall(b"GET /metr")
+        assert silent.recv(1) == b""
+
+    endpoint.stop()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_reader_that_takes_nothing_is_not_kept(capfd: pytest.CaptureFixture[str]) -> None:
+    def much(
+        environ: wsgiref.types.WSGIEnvironment, start: wsgiref.types.StartResponse
+    ) -> Iterable[bytes]:
+        start("200 OK", [("Content-Type", "text/plain")])
+        return [b"x" * 20_000_000]
+
+    before = threading.active_count()
+    endpoint = endpoints.Endpoint("127.0.0.1:0", much, silence_s=0.1)
+    with socket.create_connection(("127.0.0.1", endpoint.port), timeout=5) as lazy:
+        lazy.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        assert lazy.recv(1) == b"H"
+        while threading.active_count() > before + 1:
+            time.sleep(0.01)
+
+    endpoint.stop()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_connections_are_bounded_and_come_free_again(served: endpoints.Endpoint) -> None:
+    before = threading.active_count()
+    held = [
+        socket.create_connection(("127.0.0.1", served.port), timeout=5)
+        for _ in range(endpoints.CONNECTIONS + 20)
+    ]
+    for connection in held[endpoints.CONNECTIONS :]:
+        assert connection.recv(1) == b""
+    assert threading.active_count() == before + endpoints.CONNECTIONS
+
+    for connection in held:
+        connection.close()
+    while threading.active_count() > before:
+        time.sleep(0.001)
+    assert get(served.port, "/metrics")[0] == 200
+
+
+WITHOUT_DESCRIPTORS = """
+import os, resource, socket, time
+from secrets_store import endpoints
+
+def echo(environ, start):
+    start("200 OK", [("Content-Type", "text/plain")])
+    return [b"here"]
+
+endpoint = endpoints.Endpoint("127.0.0.1:0", echo)
+client = socket.socket()
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+held = []
+try:
+    while True:
+        held.append(os.open("/dev/null", os.O_RDONLY))
+except OSError:
+    pass
+client.connect(("127.0.0.1", endpoint.port))
+client.sendall(b"GET / HTTP/1.1\\r\\n\\r\\n")
+before = time.process_time()
+time.sleep(0.5)
+used = time.process_time() - before
+for descriptor in held:
+    os.close(descriptor)
+print(round(used, 3), client.recv(12).decode())
+"""
+
+
+def test_without_descriptors_it_waits_and_spins_not() -> None:
+    told = subprocess.run(
+        [sys.executable, "-c", WITHOUT_DESCRIPTORS],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=15,
+    )
+
+    used_s, answer = told.stdout.split(maxsplit=1)
+    assert float(used_s) < 0.1
+    assert answer == "HTTP/1.0 200\n"
+    assert told.stderr == ""
 
 
 def echo(
@@ -201,7 +318,9 @@ async def test_stacks_show_places_and_no_values() -> None:
     await asyncio.to_thread(endpoint.stop)
 
 
-def test_a_registry_that_fails_is_an_error_and_not_the_end() -> None:
+def test_a_registry_that_fails_is_an_error_and_not_the_end(
+    capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
     broken = prometheus_client.CollectorRegistry()
     gauge = prometheus_client.Gauge("g", "g", registry=broken)
     fail = True
@@ -218,3 +337,7 @@ def test_a_registry_that_fails_is_an_error_and_not_the_end() -> None:
     fail = False
     assert get(endpoint.port, "/metrics")[0] == 200
     endpoint.stop()
+    assert capfd.readouterr() == ("", "")
+    assert [(x.levelno, x.message) for x in caplog.records] == [
+        (logging.ERROR, "HTTP request failed")
+    ]
