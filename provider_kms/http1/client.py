@@ -24,9 +24,8 @@ IDLE_S = 30.0
 HEAD_S = 10.0
 BODY_S = 10.0
 LARGEST_BODY_BYTES = 8 * 1024 * 1024
-_LARGEST_HEAD_BYTES = 64 * 1024
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: [^\r\n]*)?")
-_HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n\0]*?)[ \t]*")
+_HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\r\n\0]*)")
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\r\n]*)?\r\n")
 
 
@@ -44,7 +43,7 @@ class Request:
 
     Attributes:
         target: path and query, percent-encoded.
-        headers: beside Host, Content-Length and User-Agent.
+        headers: beside Host, User-Agent, Accept-Encoding and Content-Length.
     """
 
     method: str
@@ -83,7 +82,10 @@ class Client:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._site, self._tls, self._proxy = site, tls, proxy
-        self._preamble = f"Host: {site.authority}\r\nUser-Agent: {user_agent}\r\n"
+        # Not to name an encoding would mean that any will do.
+        self._preamble = (
+            f"Host: {site.authority}\r\nUser-Agent: {user_agent}\r\nAccept-Encoding: identity\r\n"
+        )
         self._clock = clock
         self._slots = asyncio.Semaphore(MOST_CONNECTIONS)
         self._idle: collections.deque[tuple[float, connection.Connection]] = collections.deque()
@@ -174,6 +176,9 @@ class Client:
                 if kept and not getattr(error, "partial", b""):
                     raise _Stale from None
                 raise
+        if kept and status == 408:
+            # Said of a connection without requests, at the very moment we use it.
+            raise _Stale
         async with _within(BODY_S, "the answer's body did not arrive"):
             body, delimited = await _body(reader, status, method, headers)
         words = headers.get("connection", "").lower()
@@ -221,7 +226,10 @@ async def _head(reader: asyncio.StreamReader) -> tuple[int, int, dict[str, str]]
             header = _HEADER.fullmatch(line)
             if header is None:
                 raise Broken("the answer is not HTTP as expected: a broken header")
-            name, value = header[1].decode().lower(), header[2].decode("latin-1")
+            # Blanks are not the expression's affair: with them it would try all ways to share
+            # a long run of them between its parts.
+            name = header[1].decode().lower()
+            value = header[2].strip(b" \t").decode("latin-1")
             if (
                 name in ("content-length", "transfer-encoding")
                 and headers.get(name, value) != value

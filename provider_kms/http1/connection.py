@@ -39,7 +39,10 @@ class Connection:
 
     def alive(self) -> bool:
         """Tell whether the other side has not said anything unasked, such as goodbye."""
-        return not (self.reader.at_eof() or self.writer.is_closing())
+        # What lies there would be taken for the answer to the next request, which may be another
+        # account's. asyncio has no public word for it.
+        unasked = self.reader._buffer  # type: ignore[attr-defined]
+        return not (unasked or self.reader.at_eof() or self.writer.is_closing())
 
     def abort(self) -> None:
         """Close at once; nothing is left to be said."""

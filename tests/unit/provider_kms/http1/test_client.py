@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -93,7 +94,7 @@ async def test_a_request_as_it_is_sent() -> None:
     host = script.heads[0].split(b"Host: ")[1].split(b"\r\n")[0]
     assert script.heads[0] == (
         b"POST /api/x?y=1 HTTP/1.1\r\nHost: " + host + b"\r\nUser-Agent: test/1\r\n"
-        b"Accept: a/b\r\nContent-Length: 8\r\n\r\n"
+        b"Accept-Encoding: identity\r\nAccept: a/b\r\nContent-Length: 8\r\n\r\n"
     )
     assert script.bodies == [b'{"a": 1}']
 
@@ -144,6 +145,10 @@ async def test_headers_are_found_in_lower_case() -> None:
         b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nA: b\r\n folded\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nBad Name: b\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n: b\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nA: b\0c\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nA: b\rc\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nA: b\nc\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok",
@@ -156,11 +161,22 @@ async def test_headers_are_found_in_lower_case() -> None:
         b"HTTP/1.1 100 Continue\r\n\r\n" * 6,
         b"HTTP/1.1 200 OK\r\nA: " + b"b" * 70_000 + b"\r\n\r\n",
     ],
-    ids=range(17),
+    ids=range(21),
 )
 async def test_answers_that_are_none(answer: bytes) -> None:
     with pytest.raises(client.Broken):
         await ask(answer)
+
+
+@pytest.mark.parametrize("end", [b"\0", b"x"])
+async def test_a_header_of_blanks_costs_no_time(end: bytes) -> None:
+    head = b"HTTP/1.1 200 OK\r\nA: x" + b" " * 30_000 + end + b"\r\nContent-Length: 0\r\n\r\n"
+    began = time.process_time()
+
+    with contextlib.suppress(client.Broken):
+        await ask(head)
+
+    assert time.process_time() - began < 0.5
 
 
 @pytest.mark.parametrize(
@@ -228,6 +244,29 @@ class TestConnections:
 
     async def test_that_were_closed_meanwhile_are_replaced(self) -> None:
         async with running(OK, None, OK) as (script, asking):
+            await asking.exchange(ASK, 3.0)
+
+            assert (await asking.exchange(ASK, 3.0)).body == b"ok"
+            assert script.connections == 2
+
+    @pytest.mark.parametrize(
+        "unasked",
+        [
+            b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nother",
+        ],
+        ids=["goodbye", "an answer to nobody"],
+    )
+    async def test_on_which_something_came_unasked_are_replaced(self, unasked: bytes) -> None:
+        async with running(OK + unasked, OK) as (script, asking):
+            await asking.exchange(ASK, 3.0)
+
+            assert (await asking.exchange(ASK, 3.0)).body == b"ok"
+            assert script.connections == 2
+
+    async def test_that_were_idle_for_too_long_are_replaced(self) -> None:
+        late = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+        async with running(OK, late, OK) as (script, asking):
             await asking.exchange(ASK, 3.0)
 
             assert (await asking.exchange(ASK, 3.0)).body == b"ok"
