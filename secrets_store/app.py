@@ -251,9 +251,9 @@ class App:
         await self._providers.close()
         await asyncio.gather(*(asyncio.to_thread(watch.stop) for _, watch in self._reflectors))
         self._api.close()
-        self._api_threads.stop()
-        self._event_threads.stop()
-        self._host.stop()
+        # Not on the loop, which must hear a second signal while a hanging call runs out.
+        for pool in (self._api_threads, self._event_threads, self._host):
+            await asyncio.to_thread(pool.stop)
 
     def _servicers(self) -> list[rpc.Register]:
         chosen = self._settings

@@ -218,3 +218,20 @@ async def test_an_api_server_that_hangs_holds_the_end_up_only_shortly(bed: Bed) 
         assert await bed.driver.stop() == 0
         assert time.monotonic() - started < 10.0
         await asyncio.gather(call, return_exceptions=True)
+
+
+async def test_a_second_signal_ends_it_at_once_also_while_a_call_hangs(bed: Bed) -> None:
+    hanging = bed.api.faults.add(verb="get", delay_s=60.0)
+    request = stage.request(bed.node, "pod1", context={"unknown": "x"})
+    async with bed.calls() as csi:
+        call = csi.NodePublishVolume(request, timeout=30)
+        while not hanging.hits:
+            await asyncio.sleep(0.01)
+        bed.signal(signal.SIGTERM)
+        await asyncio.gather(call, return_exceptions=True)
+    # So long the tasks of the background have; what is left then is the thread of the request.
+    await asyncio.sleep(1.5)
+    started = time.monotonic()
+    bed.signal(signal.SIGTERM)
+    assert await bed.exit_code() == 1
+    assert time.monotonic() - started < 1.0
