@@ -53,6 +53,19 @@ class Classes:
             obj = await self._read(namespace, name)
         return provider_class.ProviderClass.from_dict(obj)
 
+    def outdated(self, chosen: provider_class.ProviderClass) -> bool:
+        """Tell whether a class that was read may have changed since without anybody being told.
+
+        True also if nobody has listened: its last volume went while it was read for a new one.
+        """
+        obj = self._cache.cached(chosen.namespace, chosen.name)
+        if obj is not None:
+            return provider_class.ProviderClass.from_dict(obj) != chosen
+        last = self._cache.last_read(chosen.namespace, chosen.name)
+        # While the watch is down nothing is known, and what it missed is told when it is back.
+        told = self._cache.current_generation(chosen.namespace, chosen.name)
+        return last is None or told is not None
+
     async def _read(self, namespace: str, name: str) -> dict[str, Any]:
         key = (namespace, name)
         task = self._reads.get(key)

@@ -8,7 +8,7 @@ import os
 from secrets_store import errors, tasks
 from secrets_store import log as logs
 from secrets_store.host import atomic_writer, mount
-from secrets_store.model import payload
+from secrets_store.model import payload, provider_class, secret_objects
 from secrets_store.providers import client
 from secrets_store.volumes import table
 
@@ -81,6 +81,41 @@ class Contents:
         if outcome.retired:
             self._background.spawn("retire files", self._retire(target_path))
         return outcome.changed, checked
+
+    async def refresh(
+        self, found: table.Volume, chosen: provider_class.ProviderClass, answer: client.Answer
+    ) -> tuple[bool, payload.Payload] | None:
+        """Show and record a later answer; None if the volume went while the provider was asked.
+
+        Returns: Whether the contents changed, and the checked files.
+        Raises: As `store`, whose lock is taken here.
+        """
+        target = found.record.target_path
+        async with self._table.locks.hold(target):
+            if self._table.get(target) is not found or self._table.running(target) is not None:
+                return None
+            changed, checked = await self.store(
+                target, answer, group=found.record.group, default_mode=chosen.default_mode
+            )
+            known, now = found.record, self._clock.wall_s()
+            objects = dict(answer.objects)
+            if not checked.files:
+                # The provider has written the files itself; only versions tell of a change.
+                changed = objects != known.objects
+            await self._table.put(
+                dataclasses.replace(
+                    known,
+                    class_uid=chosen.uid,
+                    class_generation=chosen.generation,
+                    provider=chosen.provider,
+                    objects=objects,
+                    last_check_s=now,
+                    last_change_s=now if changed else known.last_change_s,
+                    secrets=tuple(sorted(secret_objects.names(chosen.secret_objects))),
+                    self_written=not checked.files,
+                )
+            )
+        return changed, checked
 
     def _survey(self, target_path: str) -> Survey:
         with self._mounter.look(target_path) as (state, root):

@@ -142,6 +142,8 @@ class Publisher:
         self._take(found, request)
         # Before the report, which wants an earlier check if the Secrets could not be written.
         self._refresher.schedule(found, chosen)
+        if self._classes.outdated(chosen):
+            self._refresher.adopted(found)
         await self._report(found, request, fetched)
         if request.override_keys and not self._allow_overrides:
             self._journal.attributes_ignored(request)

@@ -11,7 +11,7 @@ import random
 
 from secrets_store import errors, tasks
 from secrets_store import log as logs
-from secrets_store.model import backoff, due, payload, pod_status, provider_class, secret_objects
+from secrets_store.model import backoff, due, payload, pod_status, provider_class
 from secrets_store.providers import client
 from secrets_store.volumes import (
     absence,
@@ -91,7 +91,6 @@ class Refresher:
 
     def schedule(self, found: table.Volume, chosen: provider_class.ProviderClass) -> None:
         """Set the time of a volume's next check from its class and its last check."""
-        found.unplanned = False
         interval_s = self._interval_s(chosen)
         if interval_s is None:
             found.check_due_mono = None
@@ -243,7 +242,13 @@ class Refresher:
 
     async def _plan(self, found: table.Volume) -> None:
         """Find out from the class whether the volume is due now, or when it will be."""
-        chosen = await self._class(found)
+        # Before the class is read: an edit that comes meanwhile wants another look.
+        found.unplanned = False
+        try:
+            chosen = await self._class(found)
+        except errors.DriverError:
+            found.unplanned = True
+            raise
         requested_s = provider_class.refresh_requested_s(chosen.annotations)
         self.schedule(found, chosen)
         if found.requested or (requested_s is not None and requested_s > found.record.last_check_s):
@@ -292,13 +297,15 @@ class Refresher:
             raise
         self._gates.passed(chosen)
         edited = chosen.generation != found.record.class_generation
-        applied = await self._apply(found, chosen, answer)
+        applied = await self._contents.refresh(found, chosen, answer)
         if applied is None:
             # If it is not gone, somebody publishes it again; it must not fall out of the schedule.
             self._check_in(found, MIN_RETRY_S)
             return
         changed, checked = applied
-        self.schedule(found, chosen)
+        if found.check_due_mono is None:
+            # Otherwise somebody has asked for another check during this one.
+            self.schedule(found, chosen)
         found.condition = self._fresh(found)
         await self._write_status(found, first=False)
         report = await self._cluster.secrets(
@@ -329,40 +336,6 @@ class Refresher:
             if found.record.provider == provider and found.failures:
                 self._check_in(found, 0.0)
 
-    async def _apply(
-        self, found: table.Volume, chosen: provider_class.ProviderClass, answer: client.Answer
-    ) -> tuple[bool, payload.Payload] | None:
-        """Write and record an answer; None if the volume has gone while the provider was asked.
-
-        Returns: Whether the contents changed, and the checked files.
-        """
-        target = found.record.target_path
-        async with self._table.locks.hold(target):
-            if self._table.get(target) is not found or self._table.running(target) is not None:
-                return None
-            changed, checked = await self._contents.store(
-                target, answer, group=found.record.group, default_mode=chosen.default_mode
-            )
-            known, now = found.record, self._clock.wall_s()
-            objects = dict(answer.objects)
-            if not checked.files:
-                # The provider has written the files itself; only versions tell of a change.
-                changed = objects != known.objects
-            await self._table.put(
-                dataclasses.replace(
-                    known,
-                    class_uid=chosen.uid,
-                    class_generation=chosen.generation,
-                    provider=chosen.provider,
-                    objects=objects,
-                    last_check_s=now,
-                    last_change_s=now if changed else known.last_change_s,
-                    secrets=tuple(sorted(secret_objects.names(chosen.secret_objects))),
-                    self_written=not checked.files,
-                )
-            )
-        return changed, checked
-
     def _hold(self, found: table.Volume, wait_s: float, error: errors.DriverError | None) -> None:
         """Wait with the others of the class; its pod is told as theirs are."""
         self._check_in(found, wait_s)
@@ -389,11 +362,16 @@ class Refresher:
             return
         found.failures += 1
         wait_s = self._backoff_s(found.failures)
+        edited = found.unplanned and self._due(found.chores_due_mono)
         self._show(found, error)
         if found.unplanned:
-            self._chores_in(found, wait_s)
-        else:
+            if not edited:
+                self._chores_in(found, wait_s)
+        elif found.check_due_mono is None:
             self._check_in(found, min(wait_s, self._policy.interval_s or RETRY_CAP_S))
+        else:
+            # Somebody has asked for another check during this one.
+            self._schedule.at(found, found.check_due_mono)
         self._journal.refresh_failed(
             found.record, error, failures=found.failures, retry_in_s=wait_s
         )
