@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any, cast
@@ -65,15 +66,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if chosen.version:
         print(version_line())
         return
-    # Imported here, so that usage and version answer without loading gRPC.
-    from secrets_store import app
-
     try:
         chosen.check()
+        # The first process of a container gets no signal that it has no handler for, and to load
+        # the rest takes seconds where processor time is short.
+        signal.signal(signal.SIGTERM, _end)
+        # Imported here, so that usage and version answer without loading gRPC.
+        from secrets_store import app
+
         app.main(chosen)
     except errors.ConfigurationError as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         sys.exit(1)
+
+
+def _end(*_: object) -> None:
+    sys.exit(0)
 
 
 def _default(field: "dataclasses.Field[Any]") -> goflags.Value:

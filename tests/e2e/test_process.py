@@ -284,3 +284,31 @@ def test_an_endpoint_that_cannot_be_is_told(tmp_path: pathlib.Path) -> None:
             assert ended.returncode == 1
             assert "cannot serve" in ended.stderr
             assert "Traceback" not in ended.stderr
+
+
+def test_sigterm_while_it_starts_ends_it_as_the_first_process_of_a_container() -> None:
+    """The kernel drops signals to such a process that it has no handler for."""
+    with stage.Node("init") as node:
+        driver = subprocess.Popen(
+            ["unshare", "--pid", "--fork", "--kill-child", sys.executable, "-m", "secrets_store",
+             f"--endpoint=unix://{node.csi_socket}", f"--kubeconfig={node.root}/absent"],
+            stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        try:
+            children = pathlib.Path(f"/proc/{driver.pid}/task/{driver.pid}/children")
+            while not (found := children.read_text().split()):
+                time.sleep(0.001)
+            maps = pathlib.Path(f"/proc/{found[0]}/maps")
+            while "cygrpc" not in maps.read_text():
+                assert driver.poll() is None
+                time.sleep(0.001)
+            # It is loading now; what comes after it is told on stderr.
+            os.kill(int(found[0]), signal.SIGTERM)
+            assert driver.wait(10) == 0
+            assert driver.stderr is not None
+            assert driver.stderr.read() == ""
+        finally:
+            driver.kill()
+            driver.wait()
+            assert driver.stderr is not None
+            driver.stderr.close()
