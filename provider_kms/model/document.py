@@ -62,7 +62,9 @@ def _plain(node: yaml.Node, depth: int, budget: list[int]) -> Node:
             for part in parts:
                 if not isinstance(part, dict):
                     raise Malformed(f"line {key.start_mark.line + 1}: << needs a map")
-                merged = part | merged
+                # In place: of many maps a copy for each would take minutes.
+                for name, inherited in part.items():
+                    merged.setdefault(name, inherited)
         else:
             own[str(key.value)] = content
     return merged | own

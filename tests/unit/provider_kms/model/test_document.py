@@ -1,3 +1,4 @@
+import time
 from typing import Any
 
 import pytest
@@ -65,6 +66,16 @@ def test_a_billion_of_nothing() -> None:
 
     with pytest.raises(document.Malformed):
         document.load("\n".join(lines))
+
+
+def test_many_merges_cost_no_more_than_many_words() -> None:
+    text = f"<<: [{', '.join(f'{{k{number}: v}}' for number in range(30_000))}]"
+    began = time.process_time()
+
+    found = document.load(text)
+
+    assert len(found) == 30_000
+    assert time.process_time() - began < 2
 
 
 @given(st.text(max_size=80))
