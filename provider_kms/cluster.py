@@ -143,8 +143,7 @@ class Cluster:
     def _read_credentials(self) -> tuple[str, str]:
         token = (self._credentials / "token").read_text(encoding="ascii").strip()
         ca_file = self._credentials / "ca.crt"
-        # A PEM text without certificates is refused by the TLS library, none at all is not.
-        return token, ca_file.read_text(encoding="ascii")
+        return token, ca_file.read_text(encoding="utf-8")
 
 
 def _in_cluster(environment: Mapping[str, str]) -> str:

@@ -17,12 +17,12 @@ def context(trusted: str, ca_pem: str) -> ssl.SSLContext:
     made = _base(None)
     try:
         if trusted:
-            made.load_verify_locations(cadata=trusted)
+            made.load_verify_locations(cadata=_ascii(trusted))
     except (ssl.SSLError, ValueError):
         raise errors.InvalidRequest("-ca-file", "holds no readable PEM certificate") from None
     try:
         if ca_pem:
-            made.load_verify_locations(cadata=ca_pem)
+            made.load_verify_locations(cadata=_ascii(ca_pem))
     except (ssl.SSLError, ValueError):
         raise errors.InvalidRequest("caCertificate", "holds no readable PEM certificate") from None
     return made
@@ -33,7 +33,16 @@ def only(ca_pem: str) -> ssl.SSLContext:
 
     Raises: ssl.SSLError, ValueError: they cannot be read.
     """
-    return _base(ca_pem)
+    if not ca_pem:
+        # Of nothing the TLS library would make everything: the system's certificates.
+        raise ValueError("no certificate")
+    return _base(_ascii(ca_pem))
+
+
+def _ascii(pem: str) -> str:
+    # Bundles carry names of authorities as comments, in any script; Python takes ASCII only. A
+    # certificate itself does not survive the change, and is refused.
+    return pem.encode("ascii", "replace").decode()
 
 
 def _base(ca_pem: str | None) -> ssl.SSLContext:

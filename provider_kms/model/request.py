@@ -215,7 +215,7 @@ class _Parameters:
         pem = self.text("caCertificate").strip()
         if len(pem) > _LARGEST_PEM:
             raise errors.InvalidRequest("caCertificate", f"larger than {_LARGEST_PEM} characters")
-        if pem and ("-----BEGIN CERTIFICATE-----" not in pem or not pem.isascii()):
+        if pem and "-----BEGIN CERTIFICATE-----" not in pem:
             raise errors.InvalidRequest("caCertificate", "holds no PEM certificate")
         return pem
 

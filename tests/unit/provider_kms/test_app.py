@@ -69,7 +69,7 @@ def test_a_configuration_counts_from_the_start(folder: str) -> None:
     assert made.settings.cache_bound_s == 7.0
 
 
-@pytest.mark.parametrize("text", [None, "nothing", "\udcff"])
+@pytest.mark.parametrize("text", [None, "", "nothing", "\udcff"])
 def test_authorities_that_cannot_be_read(folder: str, text: str | None) -> None:
     file = pathlib.Path(folder, "ca.pem")
     if text is not None:
@@ -86,6 +86,20 @@ def test_several_authorities(folder: str) -> None:
         names.append(f"{folder}/{name}")
 
     assert app._certificates(flags(folder, ca_files=tuple(names))).count("BEGIN CERT") == 2
+
+
+@pytest.mark.parametrize("text", ["", "-----BEGIN CERTIFICATE-----é"])
+async def test_authorities_that_break_while_it_runs_are_not_taken(folder: str, text: str) -> None:
+    file = pathlib.Path(folder, "ca.pem")
+    file.write_text(tls.Authority().certificate_pem)
+    made = app.App(flags(folder, ca_files=(str(file),)))
+
+    file.write_text(text)
+    made._watches[1].check()
+
+    labels = {"what": "ca", "result": "failed"}
+    assert made.metrics.registry.get_sample_value("kms_provider_reloads_total", labels) == 1
+    assert "BEGIN CERT" in made._trusted
 
 
 async def test_a_part_that_ends_by_itself_is_noticed(folder: str) -> None:

@@ -96,7 +96,9 @@ async def test_no_credentials(tmp_path: pathlib.Path) -> None:
         await made("http://127.0.0.1:1", tmp_path).pod(POD, budget.Budget(3))
 
 
-@pytest.mark.parametrize(("file", "text"), [("token", "hush\u00e9"), ("ca.crt", "hush")])
+@pytest.mark.parametrize(
+    ("file", "text"), [("token", "hush\u00e9"), ("ca.crt", "hush"), ("ca.crt", "")]
+)
 async def test_credentials_that_are_none(credentials: pathlib.Path, file: str, text: str) -> None:
     (credentials / file).write_text(text)
 

@@ -20,6 +20,15 @@ def test_both_are_added_to_the_systems() -> None:
     assert subjects(trust.context(one, two + one)) == system + 2
 
 
+def test_comments_in_any_script_are_passed_over() -> None:
+    pem = f"# Főtanúsítvány\n{tls.Authority().certificate_pem}"
+    system = subjects(trust.context("", ""))
+
+    assert subjects(trust.only(pem)) == 1
+    assert subjects(trust.context(pem, "")) == system + 1
+    assert subjects(trust.context("", pem)) == system + 1
+
+
 def test_only() -> None:
     assert subjects(trust.only(tls.Authority().certificate_pem)) == 1
 
@@ -36,13 +45,19 @@ def test_nothing_is_left_unverified(context: ssl.SSLContext) -> None:
 
 
 @pytest.mark.parametrize(
-    ("trusted", "ca_pem", "parameter"), [("x", "", "-ca-file"), ("", "x", "caCertificate")]
+    ("trusted", "ca_pem", "parameter"),
+    [
+        ("x", "", "-ca-file"),
+        ("", "x", "caCertificate"),
+        ("", "-----BEGIN CERTIFICATE-----é", "caCertificate"),
+    ],
 )
 def test_what_is_no_certificate_is_named(trusted: str, ca_pem: str, parameter: str) -> None:
     with pytest.raises(errors.InvalidRequest, match=parameter):
         trust.context(trusted, ca_pem)
 
 
-def test_only_of_nothing() -> None:
-    with pytest.raises(ssl.SSLError):
-        trust.only("x")
+@pytest.mark.parametrize("text", ["x", "", " \n"])
+def test_only_of_nothing(text: str) -> None:
+    with pytest.raises((ssl.SSLError, ValueError), match="certificate"):
+        trust.only(text)
