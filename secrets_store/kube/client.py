@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Generic, Literal, TypeVar
 
 from secrets_store import errors
-from secrets_store.kube import credentials, exchange, stream
+from secrets_store.kube import access, exchange, stream
 
 Json = exchange.Json
 Params = Mapping[str, str | int]
@@ -72,7 +72,7 @@ class Client:
 
     def __init__(
         self,
-        config: credentials.Config,
+        config: access.Config,
         *,
         user_agent: str,
         observe: Observe = _observe_nothing,

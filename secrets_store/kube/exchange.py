@@ -16,7 +16,7 @@ import urllib3.exceptions
 import urllib3.util
 
 from secrets_store import errors, log
-from secrets_store.kube import credentials, faults, retry, transport
+from secrets_store.kube import access, bearer, faults, retry, transport
 
 _log = log.get(__name__)
 
@@ -75,7 +75,7 @@ class Exchange:
 
     def __init__(
         self,
-        config: credentials.Config,
+        config: access.Config,
         *,
         user_agent: str,
         observe: Observe,
@@ -89,7 +89,7 @@ class Exchange:
         self._closed = threading.Event()
         self._sleep = sleep or self._closed.wait
         self._basic = _basic(config)
-        self.token = credentials.Token(config, clock)
+        self.token = bearer.Token(config, clock)
         self.transport = transport.Transport(config, pool_size=pool_size)
 
     def run(self, call: Call) -> Json:
@@ -240,7 +240,7 @@ def _parsed(content: bytes) -> Json | _Failed:
     )
 
 
-def _basic(config: credentials.Config) -> log.Sealed[str]:
+def _basic(config: access.Config) -> log.Sealed[str]:
     if not config.username:
         return log.Sealed("")
     pair = f"{config.username}:{config.password.open()}".encode()

@@ -13,12 +13,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from secrets_store import errors, log
-from secrets_store.kube import credentials, proxies
+from secrets_store.kube import access, bearer, proxies
 
 Entry = dict[str, Any]
 
 
-def load(paths: Sequence[str], environ: Mapping[str, str]) -> credentials.Config:
+def load(paths: Sequence[str], environ: Mapping[str, str]) -> access.Config:
     """Return the configuration of the current context of some files.
 
     Raises: errors.ConfigurationError: no file exists, or what they say is incomplete, not
@@ -40,7 +40,7 @@ def load(paths: Sequence[str], environ: Mapping[str, str]) -> credentials.Config
 
 def _config(
     context: Entry, cluster: Entry, user: Entry, user_name: str, environ: Mapping[str, str]
-) -> credentials.Config:
+) -> access.Config:
     for program in ("exec", "auth-provider"):
         if user.get(program):
             raise errors.ConfigurationError(
@@ -48,7 +48,7 @@ def _config(
                 "give it a token, tokenFile or client certificate"
             )
     token = _text(user, "token")
-    if token and not credentials.is_token(token):
+    if token and not bearer.is_token(token):
         raise errors.ConfigurationError(f"kubeconfig: the token of user {user_name!r} is malformed")
     server = _server(_text(cluster, "server"))
     insecure = cluster.get("insecure-skip-tls-verify") is True
@@ -58,7 +58,7 @@ def _config(
             "kubeconfig: insecure-skip-tls-verify and a certificate-authority exclude each other"
         )
     proxy = _text(cluster, "proxy-url")
-    return credentials.Config(
+    return access.Config(
         server=server,
         ca=ca.decode("ascii", "replace"),
         client_certificate=_content(user, "client-certificate"),
@@ -102,9 +102,10 @@ def _merge(paths: Sequence[str]) -> dict[str, Any] | None:
 
 
 def _parse(path: str) -> dict[str, Any]:
+    # Imported here: the driver in its pod reads no such file, and YAML would cost it a MiB.
     import yaml
 
-    text = credentials.read_text(path)
+    text = access.read_text(path)
     try:
         document = yaml.safe_load(text)
     except yaml.YAMLError:
@@ -138,7 +139,7 @@ def _content(entry: Entry, key: str) -> bytes:
     data = _text(entry, f"{key}-data")
     if not data:
         path = _path(entry, key)
-        return credentials.read_text(path).encode() if path else b""
+        return access.read_text(path).encode() if path else b""
     try:
         return base64.b64decode(data, validate=True)
     except binascii.Error:

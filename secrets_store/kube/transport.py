@@ -11,7 +11,7 @@ import urllib3.exceptions
 import urllib3.util
 
 from secrets_store import errors, log
-from secrets_store.kube import credentials
+from secrets_store.kube import access, tls
 
 _log = log.get(__name__)
 
@@ -85,7 +85,7 @@ class _TlsPool(urllib3.HTTPSConnectionPool):
 class Transport:
     """Opens connections; makes none before it is asked for one. Safe in any thread."""
 
-    def __init__(self, config: credentials.Config, *, pool_size: int) -> None:
+    def __init__(self, config: access.Config, *, pool_size: int) -> None:
         url = urllib3.util.parse_url(config.server)
         if url.scheme not in ("http", "https") or not url.host:
             raise errors.ConfigurationError(f"{config.server!r} is not the URL of an API server")
@@ -94,7 +94,7 @@ class Transport:
         self.host = url.netloc or url.host
         self._options: dict[str, Any] = {"socket_options": _KEEPALIVE}
         if self._tls:
-            self._options["ssl_context"] = credentials.tls_context(config)
+            self._options["ssl_context"] = tls.context(config)
             if config.tls_server_name:
                 self._options["server_hostname"] = config.tls_server_name
             if config.insecure:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from devkit.apiserver import cluster
-from secrets_store.kube import client, credentials, paths, reflector, store
+from secrets_store.kube import access, client, credentials, paths, reflector, store
 from secrets_store.model import pod_status, provider_class
 
 pytestmark = pytest.mark.timeout(30)
@@ -80,25 +80,25 @@ class Forwarder:
 
 
 @pytest.fixture
-def config(api: cluster.Cluster, tmp_path: pathlib.Path) -> credentials.Config:
+def config(api: cluster.Cluster, tmp_path: pathlib.Path) -> access.Config:
     return credentials.load(str(api.kubeconfig(tmp_path / "kubeconfig")))
 
 
 @pytest.fixture
-def kube(config: credentials.Config) -> Iterator[client.Client]:
+def kube(config: access.Config) -> Iterator[client.Client]:
     """An administrator's client that nothing stands before."""
     with contextlib.closing(client.Client(config, user_agent="tests/1")) as made:
         yield made
 
 
 @pytest.fixture
-def forwarder(config: credentials.Config) -> Iterator[Forwarder]:
+def forwarder(config: access.Config) -> Iterator[Forwarder]:
     with contextlib.closing(Forwarder(config.server)) as made:
         yield made
 
 
 @pytest.fixture
-def forwarded(config: credentials.Config, forwarder: Forwarder) -> Iterator[client.Client]:
+def forwarded(config: access.Config, forwarder: Forwarder) -> Iterator[client.Client]:
     scheme = config.server.partition("://")[0]
     through = dataclasses.replace(config, server=f"{scheme}://127.0.0.1:{forwarder.port}")
     with contextlib.closing(client.Client(through, user_agent="tests/1")) as made:

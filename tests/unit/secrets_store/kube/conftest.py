@@ -5,6 +5,7 @@ import dataclasses
 import datetime
 import ipaddress
 import json
+import pathlib
 import socket
 import ssl
 import struct
@@ -18,7 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509 import oid
 
-from secrets_store.kube import client, credentials
+from secrets_store.kube import access, client
 
 
 @dataclasses.dataclass
@@ -221,6 +222,17 @@ def serve() -> Iterator[Callable[[ssl.SSLContext | None], Server]]:
         one.close()
 
 
+@pytest.fixture
+def account(tmp_path: pathlib.Path) -> pathlib.Path:
+    """A service account as kubelet mounts it: files behind two symlinks."""
+    (tmp_path / "..1").mkdir()
+    for name, text in (("token", "first"), ("namespace", "system\n"), ("ca.crt", "PEM")):
+        (tmp_path / "..1" / name).write_text(text)
+        (tmp_path / name).symlink_to(f"..data/{name}")
+    (tmp_path / "..data").symlink_to("..1")
+    return tmp_path
+
+
 class Time:
     """A clock that moves only by being slept on."""
 
@@ -252,7 +264,7 @@ def api(
 ) -> Iterator[client.Client]:
     """A client of ``server`` whose pauses take no time and are the longest allowed."""
     made = client.Client(
-        credentials.Config(server.url),
+        access.Config(server.url),
         user_agent="tests/1",
         observe=lambda *facts: observed.append(facts),
         clock=time.clock,

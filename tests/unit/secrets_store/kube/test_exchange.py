@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from secrets_store import errors, log
-from secrets_store.kube import client, credentials
+from secrets_store.kube import access, client
 
 POD = "/api/v1/namespaces/a/pods/b"
 
@@ -166,7 +166,7 @@ def test_answer_dripping_beyond_the_deadline(server: Any, behaviours: Any, obser
         return False
 
     server.behave(drip)
-    api = client.Client(credentials.Config(server.url), user_agent="x")
+    api = client.Client(access.Config(server.url), user_agent="x")
     began = real_time.monotonic()
     with pytest.raises(errors.Unavailable, match="read timeout"):
         api.get(POD, deadline_s=0.4)
@@ -177,7 +177,7 @@ def test_answer_dripping_beyond_the_deadline(server: Any, behaviours: Any, obser
 def test_answer_that_does_not_come(server: Any) -> None:
     server.behave(lambda request: server.released.wait() and False)
     with (
-        contextlib.closing(client.Client(credentials.Config(server.url), user_agent="x")) as api,
+        contextlib.closing(client.Client(access.Config(server.url), user_agent="x")) as api,
         pytest.raises(errors.Unavailable, match="read timeout"),
     ):
         api.get(POD, deadline_s=0.2)
@@ -206,7 +206,7 @@ def test_token_refused_is_read_again_once(
     first, second = secrets.token_hex(8), secrets.token_hex(8)
     file = tmp_path / "token"
     file.write_text(first)
-    config = credentials.Config(server.url, token_file=str(file))
+    config = access.Config(server.url, token_file=str(file))
 
     def swap(request: Any) -> bool:
         file.write_text(second)
@@ -224,7 +224,7 @@ def test_token_refused_is_read_again_once(
 
 def test_basic_authentication(server: Any, behaviours: Any) -> None:
     server.behave(behaviours.answer(200, {}))
-    config = credentials.Config(server.url, username="me", password=log.Sealed("pass"))
+    config = access.Config(server.url, username="me", password=log.Sealed("pass"))
     with contextlib.closing(client.Client(config, user_agent="x")) as api:
         api.get(POD)
     assert server.requests[0].headers["authorization"] == "Basic bWU6cGFzcw=="
@@ -234,7 +234,7 @@ def test_nothing_secret_is_logged_or_raised(
     server: Any, behaviours: Any, time: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     token, value = secrets.token_hex(8), secrets.token_hex(8)
-    config = credentials.Config(server.url, token=log.Sealed(token))
+    config = access.Config(server.url, token=log.Sealed(token))
     api = client.Client(config, user_agent="x", clock=time.clock, sleep=time.sleep)
     server.behave(behaviours.answer(200, {"data": value}), behaviours.reset, behaviours.half)
     server.behave(behaviours.answer(500, {"data": value}), behaviours.answer(422, value.encode()))
@@ -264,7 +264,7 @@ def test_pool_is_bounded_and_shared(server: Any, behaviours: Any) -> None:
         return bool(behaviours.answer(200, {})(request))
 
     server.behave(*[meet] * 8)
-    api = client.Client(credentials.Config(server.url), user_agent="x", pool_size=2)
+    api = client.Client(access.Config(server.url), user_agent="x", pool_size=2)
     with concurrent.futures.ThreadPoolExecutor(8) as threads:
         assert list(threads.map(api.get, [POD] * 8)) == [{}] * 8
     assert server.connections == 2
@@ -279,7 +279,7 @@ def test_full_pool_is_waited_for_no_longer_than_the_deadline(server: Any, behavi
         return bool(behaviours.answer(200, {})(request))
 
     server.behave(hold, behaviours.answer(200, {}))
-    api = client.Client(credentials.Config(server.url), user_agent="x", pool_size=1)
+    api = client.Client(access.Config(server.url), user_agent="x", pool_size=1)
     with concurrent.futures.ThreadPoolExecutor(1) as threads:
         first = threads.submit(api.get, POD)
         server.wait_requests(1)
@@ -293,7 +293,7 @@ def test_full_pool_is_waited_for_no_longer_than_the_deadline(server: Any, behavi
 
 def test_failed_connections_do_not_use_up_the_pool(server: Any, behaviours: Any, time: Any) -> None:
     api = client.Client(
-        credentials.Config(server.url),
+        access.Config(server.url),
         user_agent="x",
         pool_size=1,
         clock=time.clock,
@@ -310,7 +310,7 @@ def test_failed_connections_do_not_use_up_the_pool(server: Any, behaviours: Any,
 
 def test_close_ends_a_wait_between_tries(server: Any, behaviours: Any) -> None:
     server.behave(behaviours.status(429, Retry_After="20"))
-    api = client.Client(credentials.Config(server.url), user_agent="x")
+    api = client.Client(access.Config(server.url), user_agent="x")
     with concurrent.futures.ThreadPoolExecutor(1) as threads:
         call = threads.submit(api.get, POD, deadline_s=60.0)
         server.wait_requests(1)
@@ -323,7 +323,7 @@ def test_close_ends_a_wait_between_tries(server: Any, behaviours: Any) -> None:
 
 
 def test_constructor_makes_no_connection(server: Any) -> None:
-    client.Client(credentials.Config(server.url), user_agent="x").close()
+    client.Client(access.Config(server.url), user_agent="x").close()
     assert server.connections == 0
 
 

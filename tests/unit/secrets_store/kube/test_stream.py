@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from secrets_store import errors
-from secrets_store.kube import client, credentials
+from secrets_store.kube import access, client
 
 PODS = "/api/v1/pods"
 
@@ -69,7 +69,7 @@ def test_refusal(
 def test_refused_token_is_read_again(server: Any, behaviours: Any, tmp_path: pathlib.Path) -> None:
     file = tmp_path / "token"
     file.write_text("first")
-    config = credentials.Config(server.url, token_file=str(file))
+    config = access.Config(server.url, token_file=str(file))
 
     def swap(request: Any) -> bool:
         file.write_text("second")

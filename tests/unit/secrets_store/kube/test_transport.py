@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from secrets_store import errors, log
-from secrets_store.kube import client, credentials, transport
+from secrets_store.kube import access, client, transport
 
 POD = "/api/v1/namespaces/a/pods/b"
 
@@ -24,7 +24,7 @@ def serving(pair: Any, tmp_path: Any, client_ca: str = "") -> ssl.SSLContext:
     return context
 
 
-def ask(config: credentials.Config) -> Any:
+def ask(config: access.Config) -> Any:
     with contextlib.closing(client.Client(config, user_agent="x")) as api:
         return api.get(POD, deadline_s=2.0)
 
@@ -32,7 +32,7 @@ def ask(config: credentials.Config) -> Any:
 def test_tls(serve: Any, behaviours: Any, authority: Any, tmp_path: Any) -> None:
     server = serve(serving(authority.issue("kubernetes", "127.0.0.1"), tmp_path))
     server.behave(*[behaviours.answer(200, {"ok": 1})] * 2)
-    config = credentials.Config(server.url, ca=authority.pem)
+    config = access.Config(server.url, ca=authority.pem)
     assert ask(config) == {"ok": 1}
     with contextlib.closing(client.Client(config, user_agent="x")) as api:
         assert api.get(POD) == {"ok": 1}
@@ -44,19 +44,19 @@ def test_tls_certificate_of_another_host(
     server = serve(serving(authority.issue("kubernetes"), tmp_path))
     server.behave(*[behaviours.answer(200, {"ok": 1})] * 2)
     with pytest.raises(errors.Unavailable, match="certificate not accepted") as caught:
-        ask(credentials.Config(server.url, ca=authority.pem))
+        ask(access.Config(server.url, ca=authority.pem))
     assert caught.value.status == 0
     assert server.connections == 1, "a certificate does not get better by asking again"
-    named = credentials.Config(server.url, ca=authority.pem, tls_server_name="kubernetes")
+    named = access.Config(server.url, ca=authority.pem, tls_server_name="kubernetes")
     assert ask(named) == {"ok": 1}
-    assert ask(credentials.Config(server.url, insecure=True)) == {"ok": 1}
+    assert ask(access.Config(server.url, insecure=True)) == {"ok": 1}
 
 
 def test_tls_certificate_of_another_authority(serve: Any, authority: Any, tmp_path: Any) -> None:
     server = serve(serving(authority.issue("kubernetes", "127.0.0.1"), tmp_path))
     other = type(authority)()
     with pytest.raises(errors.Unavailable, match="certificate not accepted"):
-        ask(credentials.Config(server.url, ca=other.pem))
+        ask(access.Config(server.url, ca=other.pem))
 
 
 def test_tls_client_certificate(serve: Any, behaviours: Any, authority: Any, tmp_path: Any) -> None:
@@ -64,7 +64,7 @@ def test_tls_client_certificate(serve: Any, behaviours: Any, authority: Any, tmp
     server = serve(context)
     server.behave(behaviours.answer(200, {"ok": 1}))
     pair = authority.issue("node")
-    config = credentials.Config(
+    config = access.Config(
         server.url,
         ca=authority.pem,
         client_certificate=pair.certificate,
@@ -75,7 +75,7 @@ def test_tls_client_certificate(serve: Any, behaviours: Any, authority: Any, tmp
 
 def test_plain_answer_to_tls(serve: Any, authority: Any) -> None:
     server = serve()
-    config = credentials.Config(server.url.replace("http:", "https:"), ca=authority.pem)
+    config = access.Config(server.url.replace("http:", "https:"), ca=authority.pem)
     with contextlib.closing(client.Client(config, user_agent="x")) as api:
         # The server reads a hello as a request that never ends, then hangs up.
         threading.Timer(0.2, server.close).start()
@@ -145,7 +145,7 @@ def test_requests_and_watches_go_through_the_proxy(
     server.behave(behaviours.answer(200, {"ok": 1}), behaviours.answer(200, {"ok": 2}))
     server.behave(behaviours.chunks(b'{"type": "ADDED", "object": {}}\n'))
     with contextlib.closing(Proxy()) as proxy:
-        config = credentials.Config(
+        config = access.Config(
             server.url, ca=authority.pem, proxy=f"http://me:p%40ss@127.0.0.1:{proxy.port}"
         )
         with contextlib.closing(client.Client(config, user_agent="x")) as api:
@@ -161,7 +161,7 @@ def test_requests_and_watches_go_through_the_proxy(
 
 def test_proxy_that_refuses(serve: Any, authority: Any) -> None:
     with contextlib.closing(Proxy(refuse=True)) as proxy:
-        config = credentials.Config(
+        config = access.Config(
             "https://127.0.0.1:1", ca=authority.pem, proxy=f"http://127.0.0.1:{proxy.port}"
         )
         with contextlib.closing(client.Client(config, user_agent="x")) as api:
@@ -174,11 +174,11 @@ def test_proxy_that_refuses(serve: Any, authority: Any) -> None:
 @pytest.mark.parametrize("server", ["", "ftp://127.0.0.1", "https://", "127.0.0.1:6443"])
 def test_server_that_is_none(server: str) -> None:
     with pytest.raises(errors.ConfigurationError):
-        transport.Transport(credentials.Config(server, insecure=True), pool_size=1)
+        transport.Transport(access.Config(server, insecure=True), pool_size=1)
 
 
 def test_keepalive_is_set(server: Any, behaviours: Any) -> None:
-    made = transport.Transport(credentials.Config(server.url), pool_size=1)
+    made = transport.Transport(access.Config(server.url), pool_size=1)
     with contextlib.closing(made.connection()) as connection:
         connection.connect()
         assert connection.sock is not None
@@ -193,7 +193,7 @@ def test_host_as_metrics_name_it() -> None:
         ("https://[fd00::1]:6443", "[fd00::1]:6443"),
         ("http://localhost", "localhost"),
     ):
-        made = transport.Transport(credentials.Config(server, insecure=True), pool_size=1)
+        made = transport.Transport(access.Config(server, insecure=True), pool_size=1)
         assert made.host == host
         made.close()
 

@@ -14,7 +14,7 @@ import pytest
 from devkit import provider
 from devkit.apiserver import server
 from secrets_store import tasks
-from secrets_store.kube import client, credentials
+from secrets_store.kube import access, client
 from secrets_store.lifecycle import taint
 from secrets_store.providers import registry
 
@@ -57,7 +57,7 @@ class Node:
     def __init__(self, api: server.APIServer, sockets: pathlib.Path) -> None:
         self.api, self.sockets, self.clock = api, sockets, Clock()
         self.providers = registry.Registry([str(sockets)], max_receive_bytes=1 << 20)
-        self._client = client.Client(credentials.Config(api.url), user_agent="tests/1")
+        self._client = client.Client(access.Config(api.url), user_agent="tests/1")
         self._threads = tasks.Threads("api", 2)
 
     def make(self, *taints: dict[str, str]) -> None:
