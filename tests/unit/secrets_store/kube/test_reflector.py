@@ -38,20 +38,21 @@ class Scene:
 
     def __init__(self, server: Any, api: client.Client, behaviours: Any, **options: Any) -> None:
         self.server, self.behaviours = server, behaviours
-        self._loop = asyncio.get_running_loop()
         self.events: list[Event] = []
         self.pauses: list[float] = []
         self.patience = 50
         self.mono_s = 0.0
         self._changed = asyncio.Event()
         self._paused = threading.Condition()
+        self._looked = threading.Condition()
+        self._looks = 0
         self.reflector: reflector.Reflector[str] = reflector.Reflector(
             api,
             options.pop("path", paths.pods()),
             project=options.pop("project", name),
             on_event=self._on_event,
             uniform=lambda low, high: high,
-            clock=lambda: self.mono_s,
+            clock=self._clock,
             pause=self._pause,
             **options,
         )
@@ -59,6 +60,12 @@ class Scene:
     def _on_event(self, event: Event) -> None:
         self.events.append(event)
         self._changed.set()
+
+    def _clock(self) -> float:
+        with self._looked:
+            self._looks += 1
+            self._looked.notify_all()
+            return self.mono_s
 
     def _pause(self, seconds: float) -> None:
         with self._paused:
@@ -99,10 +106,12 @@ class Scene:
         """Answer a watch that lasts for a while and ends in good order."""
 
         def behave(request: Any) -> bool:
-            self.behaviours.chunks(*parts, end=False)(request)
-            # The reflector has looked at its clock when it tells that the watch is up.
-            asyncio.run_coroutine_threadsafe(self.wait(2), self._loop).result(3)
-            self.mono_s += 300.0
+            with self._looked:
+                before = self._looks
+                self.behaviours.chunks(*parts, end=False)(request)
+                # As soon as the watch is up the reflector looks at its clock.
+                assert self._looked.wait_for(lambda: self._looks > before, 3)
+                self.mono_s += 300.0
             request.send(b"0\r\n\r\n")
             return True
 
