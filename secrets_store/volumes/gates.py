@@ -28,7 +28,7 @@ _TRANSIENT = frozenset(
 
 @dataclasses.dataclass(slots=True)
 class _Gate:
-    generation: int
+    version: tuple[str, int]
     error: errors.DriverError
     failures: int = 0
     opens_mono: float = 0.0
@@ -61,7 +61,7 @@ class Gates:
             return
         gate = self._gate(chosen)
         if gate is None:
-            gate = self._gates[_key(chosen)] = _Gate(chosen.generation, error)
+            gate = self._gates[_key(chosen)] = _Gate(_version(chosen), error)
         gate.error, gate.failures = error, gate.failures + 1
         told_s = error.retry_after_s if isinstance(error, errors.ProviderFailed) else None
         wait_s = backoff.full_jitter(gate.failures, base_s=BASE_S, cap_s=CAP_S)
@@ -75,7 +75,7 @@ class Gates:
     def _gate(self, chosen: provider_class.ProviderClass) -> _Gate | None:
         # An edited class may well be served: what was refused before does not count.
         gate = self._gates.get(_key(chosen))
-        return gate if gate is not None and gate.generation == chosen.generation else None
+        return gate if gate is not None and gate.version == _version(chosen) else None
 
 
 def is_transient(error: errors.DriverError) -> bool:
@@ -96,3 +96,8 @@ def is_absence(error: errors.DriverError) -> bool:
 
 def _key(chosen: provider_class.ProviderClass) -> Key:
     return chosen.provider, chosen.namespace, chosen.name
+
+
+def _version(chosen: provider_class.ProviderClass) -> tuple[str, int]:
+    # A class that was deleted and made anew begins with generation 1 again.
+    return chosen.uid, chosen.generation

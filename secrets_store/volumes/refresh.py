@@ -32,14 +32,16 @@ from secrets_store.volumes import (
 PROVIDER_TIMEOUT_S = 110.0
 RETRY_BASE_S = 2.0
 RETRY_CAP_S = 300.0
-DENIED_RETRY_S = 3600.0
-"""Without the right to write Secrets, a check for their sake alone bothers the provider in vain."""
+LASTING_RETRY_S = 3600.0
+"""Where Secrets may not be written, or break a rule of the API server, a check for their sake alone
+bothers the provider in vain."""
 MIN_RETRY_S = 0.5
 REST_S = 60.0
 """So often a volume is looked at whose pod has gone."""
 UNPLANNED_ATTEMPT = 4
 """How patiently a class is asked for while nobody answers; the watch tells when it is back."""
 
+_LASTING = (errors.Forbidden, errors.Rejected)
 _log = logs.get(__name__)
 
 
@@ -162,8 +164,8 @@ class Refresher:
         found.failures = found.failures + 1 if mendable else 0
         found.retry_secrets = bool(mendable)
         if mendable:
-            denied = any(isinstance(x.cause, errors.Forbidden) for x in mendable)
-            wait_s = DENIED_RETRY_S if denied else self._backoff_s(found.failures)
+            lasting = all(isinstance(x.cause, _LASTING) for x in mendable)
+            wait_s = LASTING_RETRY_S if lasting else self._backoff_s(found.failures)
             # Never later than by the interval: the files are not to wait for the Secrets.
             regular_mono = found.check_due_mono
             if regular_mono is None or self._clock.mono_s() + wait_s < regular_mono:
@@ -235,10 +237,11 @@ class Refresher:
 
     async def _chores(self, found: table.Volume) -> None:
         found.chores_due_mono = None
-        if found.unplanned:
-            await self._plan(found)
+        # First, for a class that cannot be read is what it may have to tell of.
         if found.chores:
             await self._write_status(found, first=False)
+        if found.unplanned:
+            await self._plan(found)
 
     async def _plan(self, found: table.Volume) -> None:
         """Find out from the class whether the volume is due now, or when it will be."""
@@ -249,13 +252,18 @@ class Refresher:
         except errors.DriverError:
             found.unplanned = True
             raise
+        if not found.record.provider:
+            # Adopted; what it was fetched with is not known, but who is asked next.
+            found.record = dataclasses.replace(found.record, provider=chosen.provider)
         requested_s = provider_class.refresh_requested_s(chosen.annotations)
         self.schedule(found, chosen)
         if found.requested or (requested_s is not None and requested_s > found.record.last_check_s):
             self.request(found)
+        elif found.retry_secrets:
+            self._check_in(found, 0.0)
         elif found.check_due_mono is None:
             self._calm(found)
-        elif chosen.generation != found.record.class_generation:
+        elif _edited(found, chosen):
             self._check_in(found, 0.0)
 
     def _calm(self, found: table.Volume) -> None:
@@ -264,6 +272,7 @@ class Refresher:
             found.failures = 0
             found.condition = self._fresh(found)
             found.chores = max(found.chores, 1)
+            self._chores_in(found, 0.0)
 
     async def _class(self, found: table.Volume) -> provider_class.ProviderClass:
         return await self._classes.get(found.record.pod.namespace, found.record.class_name)
@@ -296,7 +305,7 @@ class Refresher:
                 self._absences.noticed(chosen.provider)
             raise
         self._gates.passed(chosen)
-        edited = chosen.generation != found.record.class_generation
+        edited = _edited(found, chosen)
         applied = await self._contents.refresh(found, chosen, answer)
         if applied is None:
             # If it is not gone, somebody publishes it again; it must not fall out of the schedule.
@@ -375,3 +384,9 @@ class Refresher:
         self._journal.refresh_failed(
             found.record, error, failures=found.failures, retry_in_s=wait_s
         )
+
+
+def _edited(found: table.Volume, chosen: provider_class.ProviderClass) -> bool:
+    """Tell whether a class is not what the contents were fetched with; also if it was made anew."""
+    known = found.record
+    return (chosen.uid, chosen.generation) != (known.class_uid, known.class_generation)

@@ -181,6 +181,70 @@ async def test_a_failed_refresh_shows_in_the_status_object_once(start: Start) ->
         await eventually(lambda: condition() == ("True", "Checked"))
 
 
+async def test_a_class_that_is_gone_shows_in_the_status_object(start: Start) -> None:
+    async with start(enable_secret_rotation=True, rotation_poll_interval_s=0.5) as driver:
+        install_our_crd(driver)
+        volume = await driver.publish()
+        await eventually(lambda: driver.api.watches == 3)
+        driver.api.delete("secrets-store.csi.x-k8s.io/v1", "SecretProviderClass", "app", "default")
+
+        def condition() -> tuple[str, str]:
+            status = driver.status()
+            assert status is not None
+            (found,) = status["status"]["conditions"]
+            return found["status"], found["reason"]
+
+        # It is told with the second try, up to four seconds after the first.
+        await eventually(lambda: condition() == ("False", "SecretProviderClassNotFound"), 8.0)
+        assert (volume / "password").read_bytes() == b"first"
+
+
+def due_in_s(driver: Driver) -> float | None:
+    """Return when the only volume is checked next."""
+    (found,) = driver.app._table
+    due = found.check_due_mono
+    return None if due is None else due - asyncio.get_running_loop().time()
+
+
+async def test_a_secret_that_could_not_be_written_is_not_forgotten_for_an_edit(
+    driver: Driver,
+) -> None:
+    """Rotation is off: no other check would come."""
+    driver.api.create(stage.class_object("synced", secretObjects=SYNCED))
+    uid = replica_pod(driver)
+    await eventually(lambda: driver.api.watches == 3)
+    fault = driver.api.faults.add(resource="secrets", code=403)
+    await driver.publish(uid, class_name="synced", context=context("web-1"))
+    assert (due_in_s(driver) or 0.0) > 3000.0
+    driver.api.faults.remove(fault)
+    obj = driver.api.get(
+        "secrets-store.csi.x-k8s.io/v1", "SecretProviderClass", "synced", "default"
+    )
+    obj["metadata"]["annotations"] = {"secrets-store.csi.k8s.io/rotation-interval": "never"}
+    driver.api.update(obj)
+    await eventually(lambda: secret(driver))
+
+
+async def test_what_the_api_server_rejects_is_not_asked_for_again_soon(driver: Driver) -> None:
+    """It cannot become right before the class is edited: the provider would be asked in vain."""
+    wrong = [SYNCED[0] | {"labels": {"team": "not a legal label"}}]
+    driver.api.create(stage.class_object("synced", secretObjects=wrong))
+    uid = replica_pod(driver)
+    await driver.publish(uid, class_name="synced", context=context("web-1"))
+    await eventually(lambda: driver.events("FailedToCreateSecret"))
+    assert (due_in_s(driver) or 0.0) > 3000.0
+
+
+async def test_of_two_failures_the_one_that_passes_sets_the_pace(driver: Driver) -> None:
+    wrong = {"secretName": "wrong", "type": "Opaque", "labels": {"team": "not a legal label"}}
+    both = [SYNCED[0], wrong | {"data": SYNCED[0]["data"]}]
+    driver.api.create(stage.class_object("synced", secretObjects=both))
+    uid = replica_pod(driver)
+    driver.api.faults.add(resource="secrets", name="app", code=500)
+    await driver.publish(uid, class_name="synced", context=context("web-1"))
+    assert (due_in_s(driver) or 3600.0) < 300.0
+
+
 async def test_a_provider_that_is_back_is_asked_at_once(start: Start) -> None:
     async with start(enable_secret_rotation=True, rotation_poll_interval_s=0.3) as driver:
         volume = await driver.publish()

@@ -8,7 +8,7 @@ import time
 import grpc
 import pytest
 
-from devkit import provider
+from devkit import provider, stage
 from tests.contract.secrets_store.conftest import Driver, Start, eventually
 
 pytestmark = pytest.mark.root
@@ -139,6 +139,31 @@ async def test_a_class_edit_reaches_the_files(start: Start) -> None:
         edited["spec"]["parameters"] = {"key": "edited"}
         driver.api.update(edited)
         await eventually(lambda: (volume / "which").read_bytes() == b"edited", 1.0)
+
+
+async def test_a_class_that_is_made_anew_reaches_the_files(start: Start) -> None:
+    """Its generation is 1 again."""
+    async with start(**rotating(3600.0)) as driver:
+        driver.provider.files = lambda call: {"which": call.attributes["key"].encode()}
+        volume = await driver.publish()
+        await eventually(lambda: driver.api.watches == 3)
+        driver.api.delete("secrets-store.csi.x-k8s.io/v1", "SecretProviderClass", "app", "default")
+        driver.api.create(stage.class_object(parameters={"key": "anew"}))
+        await eventually(lambda: (volume / "which").read_bytes() == b"anew", 6.0)
+
+
+async def test_a_volume_that_was_taken_over_counts_under_its_provider(start: Start) -> None:
+    """Rotation is off, so that nobody asks the provider who it is."""
+    async with start() as driver:
+        await driver.publish()
+    for path in driver.records():
+        path.unlink()
+    async with start() as driver:
+        await driver.publish()
+        labels = {"namespace": "default", "secretproviderclass": "app", "provider": "fake"}
+        series = driver.app.metrics.registry.get_sample_value
+        await eventually(lambda: series("secrets_store_mounted_volumes", labels) == 1)
+        assert len(driver.provider.calls) == 1
 
 
 @pytest.mark.parametrize("where", ["class", "pod"])

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+from typing import Any
 
 import pytest
 
@@ -122,8 +123,9 @@ def test_time_opens_it_and_the_reason_stays(clock: Clock, closed: gates.Gates) -
     assert closed.reason(CLASS) is AWAY
 
 
-def test_an_edit_of_the_class_opens_it(closed: gates.Gates) -> None:
-    edited = dataclasses.replace(CLASS, generation=2)
+@pytest.mark.parametrize("change", [{"generation": 2}, {"uid": "made anew"}], ids=str)
+def test_an_edit_of_the_class_opens_it(closed: gates.Gates, change: dict[str, Any]) -> None:
+    edited = dataclasses.replace(CLASS, **change)
 
     assert (closed.wait_s(edited), closed.reason(edited)) == (0.0, None)
 
