@@ -135,9 +135,11 @@ class Cluster:
         where = site.parse("Kubernetes API", self._url, site.Policy())
         token, ca = await asyncio.to_thread(self._read_credentials)
         if self._client is None or ca != self._ca:
-            self.close()
             tls = await asyncio.to_thread(trust.only, ca) if where.scheme == "https" else None
-            self._client, self._ca = client.Client(where, tls, user_agent=self._user_agent), ca
+            # Another Mount may have made one meanwhile, which is in use.
+            if self._client is None or ca != self._ca:
+                self.close()
+                self._client, self._ca = client.Client(where, tls, user_agent=self._user_agent), ca
         return self._client, token
 
     def _read_credentials(self) -> tuple[str, str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from devkit.kms import tls
 from provider_kms import budget, cluster, errors
 from provider_kms.model.request import Pod
 
@@ -30,6 +31,31 @@ async def api(status: int, body: bytes) -> AsyncIterator[tuple[str, list[bytes]]
     server.close()
 
 
+@contextlib.asynccontextmanager
+async def kept_open(
+    authority: tls.Authority,
+) -> AsyncIterator[tuple[str, list[asyncio.Event]]]:
+    """Serve pods over kept connections; for each an event tells that its client has closed it."""
+    body = json.dumps({"metadata": {"uid": "uid-1"}}).encode()
+    opened: list[asyncio.Event] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        closed = asyncio.Event()
+        opened.append(closed)
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                await reader.readuntil(b"\r\n\r\n")
+                writer.write(b"HTTP/1.1 200 X\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        closed.set()
+        writer.close()
+
+    server = await asyncio.start_server(
+        serve, "127.0.0.1", 0, ssl=authority.issue().server_context()
+    )
+    yield f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}", opened
+    server.close()
+
+
 @pytest.fixture
 def credentials(tmp_path: pathlib.Path) -> pathlib.Path:
     (tmp_path / "token").write_text("sa-token\n")
@@ -49,6 +75,18 @@ async def test_the_request_carries_our_own_token(credentials: pathlib.Path) -> N
     assert found["kind"] == "Pod"
     assert asked[0].startswith(b"GET /api/v1/namespaces/shop/pods/front-1 HTTP/1.1\r\n")
     assert b"Authorization: Bearer sa-token\r\n" in asked[0]
+
+
+async def test_many_at_once_share_connections(credentials: pathlib.Path) -> None:
+    authority = tls.Authority()
+    (credentials / "ca.crt").write_text(authority.certificate_pem)
+    async with kept_open(authority) as (url, opened):
+        asking = made(url, credentials)
+        await asyncio.gather(*(asking.pod(POD, budget.Budget(3)) for _ in range(5)))
+
+        asking.close()
+
+        await asyncio.gather(*(asyncio.wait_for(one.wait(), 3) for one in opened))
 
 
 async def test_names_are_escaped(credentials: pathlib.Path) -> None:
