@@ -58,14 +58,16 @@ class Pools:
 
     async def _context(self, ca_pem: str) -> ssl.SSLContext:
         async with self._lock:
-            known = self._contexts.get(ca_pem)
-            if known is None:
-                known = await asyncio.to_thread(trust.context, self._trusted(), ca_pem)
-                self._contexts[ca_pem] = known
-                if len(self._contexts) > _MOST_CONTEXTS:
-                    self._contexts.popitem(last=False)
+            while ca_pem not in self._contexts:
+                trusted = self._trusted()
+                made = await asyncio.to_thread(trust.context, trusted, ca_pem)
+                # What was trusted may have changed, and `renew` cannot drop what is not here yet.
+                if trusted == self._trusted():
+                    self._contexts[ca_pem] = made
+            if len(self._contexts) > _MOST_CONTEXTS:
+                self._contexts.popitem(last=False)
             self._contexts.move_to_end(ca_pem)
-            return known
+            return self._contexts[ca_pem]
 
     def renew(self) -> None:
         """Trust the certificates anew: drop contexts and connections."""

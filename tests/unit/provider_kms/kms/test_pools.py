@@ -51,6 +51,23 @@ async def test_renewing_makes_clients_anew() -> None:
     assert await made.client(store.account()) is not first
 
 
+async def test_what_changes_while_it_is_loaded_counts() -> None:
+    old, new = tls.Authority("old").certificate_pem, tls.Authority("new").certificate_pem
+    trusted = [old]
+    made = pools.Pools("test/1", lambda: trusted[0])
+    loading = asyncio.ensure_future(made.client(store.account()))
+    await asyncio.sleep(0)
+    trusted[0] = new
+    made.renew()
+    await loading
+
+    await made.client(store.account())
+
+    names = [cert["subject"] for cert in made._contexts[""].get_ca_certs()]
+    assert ((("commonName", "new"),),) in names
+    assert ((("commonName", "old"),),) not in names
+
+
 async def test_the_number_of_clients_is_bounded() -> None:
     made = pools.Pools("test/1")
     sites = [site.Site("http", "127.0.0.1", port, "/api") for port in range(1, 201)]
