@@ -148,9 +148,16 @@ def _unchanged_or_raise(
 def _stranger(account: Account, response: client.Response) -> errors.NotKmsAnswer:
     problem = f"status {response.status} without the KMS's error body"
     if response.status in (301, 302, 303, 307, 308):
-        host = urllib.parse.urlsplit(response.headers.get("location", "")).hostname or "elsewhere"
-        problem = f"it redirects to {errors.shorten(host, 100)}; redirects are not followed"
+        host = errors.shorten(_host(response.headers.get("location", "")), 100)
+        problem = f"it redirects to {host}; redirects are not followed"
     return errors.NotKmsAnswer(str(account.site), problem)
+
+
+def _host(url: str) -> str:
+    try:
+        return urllib.parse.urlsplit(url).hostname or "elsewhere"
+    except ValueError:
+        return "elsewhere"
 
 
 def _login_refusal(

@@ -212,6 +212,14 @@ CASES = (
         ("LOGIN 200", "GET 302"),
     ),
     Case(
+        "redirect to nowhere",
+        faults.redirect("https://[evil.example/x"),
+        GET,
+        Code.INTERNAL,
+        ("not a KMS API answer", "redirects to elsewhere"),
+        ("LOGIN 200", "GET 302"),
+    ),
+    Case(
         "redirect of a login",
         faults.redirect("https://evil.example/x", 307),
         LOGIN,
