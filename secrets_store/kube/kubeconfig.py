@@ -2,7 +2,8 @@
 
 Only the current context counts. Several files (``KUBECONFIG``) are one: the first to name a
 thing has it. Credentials from programs (``exec``, ``auth-provider``) are refused: a node agent
-that runs outside of its pod is given a certificate or a token.
+that runs outside of its pod is given a certificate or a token. So is acting as somebody else: done
+without a word under the user's own name it could be done with more rights than were meant.
 """
 
 import base64
@@ -16,6 +17,8 @@ from secrets_store import errors, log
 from secrets_store.kube import access, bearer, proxies
 
 Entry = dict[str, Any]
+
+REFUSED = ("exec", "auth-provider", "as", "as-uid", "as-groups", "as-user-extra")
 
 
 def load(paths: Sequence[str], environ: Mapping[str, str]) -> access.Config:
@@ -41,10 +44,10 @@ def load(paths: Sequence[str], environ: Mapping[str, str]) -> access.Config:
 def _config(
     context: Entry, cluster: Entry, user: Entry, user_name: str, environ: Mapping[str, str]
 ) -> access.Config:
-    for program in ("exec", "auth-provider"):
-        if user.get(program):
+    for way in REFUSED:
+        if user.get(way):
             raise errors.ConfigurationError(
-                f"kubeconfig: user {user_name!r} uses {program}, which is not supported; "
+                f"kubeconfig: user {user_name!r} uses {way}, which is not supported; "
                 "give it a token, tokenFile or client certificate"
             )
     token = _text(user, "token")
@@ -57,6 +60,10 @@ def _config(
         raise errors.ConfigurationError(
             "kubeconfig: insecure-skip-tls-verify and a certificate-authority exclude each other"
         )
+    token_file = _path(user, "tokenFile")
+    if token_file:
+        # As client-go does: without its token the process would ask as nobody, and be refused.
+        access.read_text(token_file)
     proxy = _text(cluster, "proxy-url")
     return access.Config(
         server=server,
@@ -64,7 +71,7 @@ def _config(
         client_certificate=_content(user, "client-certificate"),
         client_key=log.Sealed(_content(user, "client-key")),
         token=log.Sealed(token),
-        token_file=_path(user, "tokenFile"),
+        token_file=token_file,
         username=_text(user, "username"),
         password=log.Sealed(_text(user, "password")),
         namespace=_text(context, "namespace") or "default",
@@ -75,9 +82,16 @@ def _config(
 
 
 def _server(text: str) -> str:
-    parts = urllib.parse.urlsplit(text if "://" in text else f"https://{text}")
-    if not text or not parts.hostname:
-        raise errors.ConfigurationError("kubeconfig: the cluster has no server")
+    try:
+        parts = urllib.parse.urlsplit(text if "://" in text else f"https://{text}")
+        # Only asking for the port finds out that it is none.
+        known = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        known = False
+    if not text or not known:
+        # Not shown: there may be a password in it.
+        what = "server is no URL" if text else "cluster has no server"
+        raise errors.ConfigurationError(f"kubeconfig: the {what}")
     if parts.path.strip("/"):
         raise errors.ConfigurationError("kubeconfig: a server with a path is not supported")
     if "@" in parts.netloc:
@@ -93,12 +107,22 @@ def _merge(paths: Sequence[str]) -> dict[str, Any] | None:
         document = _parse(path)
         merged["current-context"] = merged["current-context"] or _text(document, "current-context")
         for kind, key in (("contexts", "context"), ("clusters", "cluster"), ("users", "user")):
-            for item in document.get(kind) or ():
-                if not isinstance(item, dict) or not isinstance(item.get(key) or {}, dict):
-                    raise errors.ConfigurationError(f"kubeconfig {path}: {kind} is malformed")
+            for item in _items(document, kind, key, path):
                 entry = {**(item.get(key) or {}), "": os.path.dirname(os.path.abspath(path))}
-                merged[kind].setdefault(item.get("name"), entry)
+                merged[kind].setdefault(item["name"], entry)
     return merged
+
+
+def _items(document: Entry, kind: str, key: str, path: str) -> list[Entry]:
+    items = document.get(kind) or []
+    if not isinstance(items, list) or not all(
+        isinstance(item, dict)
+        and isinstance(item.get("name"), str)
+        and isinstance(item.get(key) or {}, dict)
+        for item in items
+    ):
+        raise errors.ConfigurationError(f"kubeconfig {path}: {kind} is malformed")
+    return items
 
 
 def _parse(path: str) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from secrets_store import errors
 def choose(server: str, environ: Mapping[str, str]) -> str:
     """Return the proxy's URL for a server, empty for none.
 
-    Raises: errors.ConfigurationError: the proxy named is of a kind that is not supported.
+    Raises: errors.ConfigurationError: the proxy named is of a kind that is not supported, or one
+        of the two is no URL.
     Source: golang.org/x/net/http/httpproxy: ``HTTPS_PROXY`` and ``NO_PROXY``, upper case first.
     """
     url = urllib.parse.urlsplit(server)
@@ -22,6 +23,8 @@ def choose(server: str, environ: Mapping[str, str]) -> str:
     bypass = environ.get("NO_PROXY") or environ.get("no_proxy") or ""
     if not proxy or url.scheme != "https":
         return ""
+    if not _has_port(url):
+        raise errors.ConfigurationError(f"{server!r} is not the URL of an API server")
     if _bypassed((url.hostname or "").rstrip("."), url.port or 443, bypass):
         return ""
     return check(proxy if "://" in proxy else f"http://{proxy}")
@@ -30,15 +33,28 @@ def choose(server: str, environ: Mapping[str, str]) -> str:
 def check(proxy: str) -> str:
     """Return a proxy's URL if it can be used.
 
-    Raises: errors.ConfigurationError: the scheme is not http; the URL is not told, for it may
-        hold a password.
+    Raises: errors.ConfigurationError: it is no URL, or the scheme is not http; the URL is not
+        told, for it may hold a password.
     """
-    scheme = urllib.parse.urlsplit(proxy).scheme
-    if scheme != "http":
+    try:
+        url = urllib.parse.urlsplit(proxy)
+    except ValueError:
+        url = urllib.parse.SplitResult("http", "", "", "", "")
+    if url.scheme != "http":
         raise errors.ConfigurationError(
-            f"a proxy of scheme {scheme!r} to the API server is not supported, only http"
+            f"a proxy of scheme {url.scheme!r} to the API server is not supported, only http"
         )
+    if not url.hostname or not _has_port(url):
+        raise errors.ConfigurationError("the proxy to the API server is no URL")
     return proxy
+
+
+def _has_port(url: urllib.parse.SplitResult) -> bool:
+    """Tell whether what stands in the place of the port, if anything does, can be one."""
+    try:
+        return url.port != 0
+    except ValueError:
+        return False
 
 
 def _bypassed(host: str, port: int, bypass: str) -> bool:

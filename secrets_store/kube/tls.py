@@ -27,8 +27,10 @@ def context(config: access.Config) -> ssl.SSLContext:
     elif config.ca:
         # Go trusts every certificate of the bundle as a root, intermediates too.
         made.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        # Between the certificates there may be names of authorities, in letters of any script.
+        ca = config.ca.encode("ascii", "ignore").decode("ascii")
         try:
-            made.load_verify_locations(cadata=config.ca)
+            made.load_verify_locations(cadata=ca)
         except (ssl.SSLError, ValueError) as error:
             raise errors.ConfigurationError("the API server's CA is not PEM") from error
     else:

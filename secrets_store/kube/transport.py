@@ -86,12 +86,10 @@ class Transport:
     """Opens connections; makes none before it is asked for one. Safe in any thread."""
 
     def __init__(self, config: access.Config, *, pool_size: int) -> None:
-        url = urllib3.util.parse_url(config.server)
-        if url.scheme not in ("http", "https") or not url.host:
-            raise errors.ConfigurationError(f"{config.server!r} is not the URL of an API server")
+        url, host = _url(config.server, "API server")
         self._tls = url.scheme == "https"
-        self._address = (url.host, url.port or (443 if self._tls else 80))
-        self.host = url.netloc or url.host
+        self._address = (host, url.port or (443 if self._tls else 80))
+        self.host = url.netloc or host
         self._options: dict[str, Any] = {"socket_options": _KEEPALIVE}
         if self._tls:
             self._options["ssl_context"] = tls.context(config)
@@ -102,7 +100,7 @@ class Transport:
                 # Said once by us instead of at every connection by the library.
                 urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
                 _log.warning("any certificate of the API server is accepted")
-        self._proxy = urllib3.util.parse_url(config.proxy) if config.proxy and self._tls else None
+        self._proxy = _url(config.proxy, "proxy")[0] if config.proxy and self._tls else None
         self._proxy_headers = _proxy_headers(self._proxy)
         self.pool = self._pool(pool_size)
 
@@ -138,6 +136,18 @@ class Transport:
     def close(self) -> None:
         """Close what is idle; a connection in use is closed when it is given back."""
         self.pool.close()
+
+
+def _url(text: str, what: str) -> tuple[urllib3.util.Url, str]:
+    """Return a URL and its host."""
+    try:
+        url = urllib3.util.parse_url(text)
+    except urllib3.exceptions.LocationParseError:
+        # Its words hold the whole text, which may hold a password.
+        url = urllib3.util.Url()
+    if url.scheme not in ("http", "https") or not url.host:
+        raise errors.ConfigurationError(f"the URL of the {what} is none")
+    return url, url.host
 
 
 def _proxy_headers(proxy: urllib3.util.Url | None) -> dict[str, str]:

@@ -47,7 +47,7 @@ def test_inline_data(tmp_path: pathlib.Path) -> None:
 
 def test_files_are_relative_to_the_kubeconfig(tmp_path: pathlib.Path) -> None:
     (tmp_path / "pki").mkdir()
-    for name in ("ca", "cert", "key"):
+    for name in ("ca", "cert", "key", "token"):
         (tmp_path / "pki" / name).write_text(name.upper())
     user = {
         "client-certificate": "pki/cert",
@@ -106,7 +106,13 @@ def test_proxy_from_the_environment(tmp_path: pathlib.Path) -> None:
     [
         (document(SERVER, {"exec": {"command": "x"}}), "'u' uses exec"),
         (document(SERVER, {"auth-provider": {"name": "x"}}), "'u' uses auth-provider"),
+        (document(SERVER, {"as": "system:masters"}), "'u' uses as,"),
+        (document(SERVER, {"as-groups": ["g"]}), "'u' uses as-groups"),
+        (document(SERVER, {"tokenFile": "absent"}), "absent"),
         (document({}, {}), "no server"),
+        (document({"server": "https://127.0.0.1:99999"}, {}), "server is no URL"),
+        (document({"server": "https://127.0.0.1:x"}, {}), "server is no URL"),
+        (document({"server": "https://[::1"}, {}), "server is no URL"),
         (document({"server": "https://127.0.0.1:1/k8s/clusters/c"}, {}), "path"),
         (document({"server": "https://me:x@127.0.0.1:1"}, {}), "user name"),
         (document(SERVER | {"proxy-url": "socks5://127.0.0.1:1"}, {}), "socks5"),
@@ -124,6 +130,10 @@ def test_proxy_from_the_environment(tmp_path: pathlib.Path) -> None:
         (document(SERVER, {}) | {"clusters": []}, "'k' is not among the clusters"),
         (document(SERVER, {}) | {"users": []}, "'u' is not among the users"),
         (document(SERVER, {}) | {"users": ["u"]}, "malformed"),
+        (document(SERVER, {}) | {"users": 5}, "malformed"),
+        (document(SERVER, {}) | {"contexts": {"a": 1}}, "malformed"),
+        (document(SERVER, {}) | {"contexts": [{"name": ["a"]}]}, "malformed"),
+        (document(SERVER, {}) | {"clusters": [{"cluster": {}}]}, "malformed"),
         ("- a list", "not a YAML mapping"),
     ],
 )

@@ -70,3 +70,16 @@ def test_proxy_of_another_kind_is_refused_without_its_password(scheme: str) -> N
     with pytest.raises(errors.ConfigurationError, match=scheme) as caught:
         choose("https://10.0.0.1", HTTPS_PROXY=f"{scheme}://me:{password}@127.0.0.1:1")
     assert password not in str(caught.value)
+
+
+@pytest.mark.parametrize("rest", ["127.0.0.1:99999", "127.0.0.1:x", "[::1", ""])
+def test_proxy_that_is_no_url_is_not_shown(rest: str) -> None:
+    secret = secrets.token_hex(8)
+    with pytest.raises(errors.ConfigurationError, match="proxy") as caught:
+        proxies.choose("https://10.0.0.1", {"HTTPS_PROXY": f"http://me:{secret}@{rest}"})
+    assert secret not in f"{caught.value}{caught.value.__context__}"
+
+
+def test_server_that_is_no_url() -> None:
+    with pytest.raises(errors.ConfigurationError, match="not the URL of an API server"):
+        choose("https://10.96.0.1:tcp://10.96.0.1:443")

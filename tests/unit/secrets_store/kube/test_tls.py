@@ -18,6 +18,13 @@ def test_accepts_what_go_accepts(authority: Any) -> None:
     assert context.minimum_version is ssl.TLSVersion.TLSv1_2
 
 
+def test_a_bundle_may_name_its_authorities_in_any_script(authority: Any) -> None:
+    context = tls.context(access.Config("https://x", ca=f"# Főtanúsítvány\n{authority.pem}"))
+    assert len(context.get_ca_certs()) == 1
+    with pytest.raises(errors.ConfigurationError, match="CA"):
+        tls.context(access.Config("https://x", ca="Főtanúsítvány"))
+
+
 def test_insecure() -> None:
     context = tls.context(access.Config("https://x", insecure=True))
     assert context.verify_mode is ssl.CERT_NONE

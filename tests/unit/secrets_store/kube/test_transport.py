@@ -171,10 +171,31 @@ def test_proxy_that_refuses(serve: Any, authority: Any) -> None:
                 pass
 
 
-@pytest.mark.parametrize("server", ["", "ftp://127.0.0.1", "https://", "127.0.0.1:6443"])
+@pytest.mark.parametrize(
+    "server",
+    [
+        "",
+        "ftp://127.0.0.1",
+        "https://",
+        "127.0.0.1:6443",
+        "https://127.0.0.1:99999",
+        "https://127.0.0.1:tcp://127.0.0.1:443",
+        "https://[::1",
+    ],
+)
 def test_server_that_is_none(server: str) -> None:
     with pytest.raises(errors.ConfigurationError):
         transport.Transport(access.Config(server, insecure=True), pool_size=1)
+
+
+def test_proxy_that_is_none_is_not_shown() -> None:
+    secret = secrets.token_hex(8)
+    config = access.Config(
+        "https://127.0.0.1:1", insecure=True, proxy=f"http://me:{secret}@127.0.0.1:99999"
+    )
+    with pytest.raises(errors.ConfigurationError, match="proxy") as caught:
+        transport.Transport(config, pool_size=1)
+    assert secret not in f"{caught.value}{caught.value.__context__}"
 
 
 def test_keepalive_is_set(server: Any, behaviours: Any) -> None:
