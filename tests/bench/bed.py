@@ -61,6 +61,11 @@ class Bed:
         found = self.api.items("/api/v1/namespaces/default/secrets")
         return {x["metadata"]["name"] for x in found if x["metadata"].get("ownerReferences")}
 
+    def collect_garbage(self) -> None:
+        """Remove the status objects, as the cluster's collector does when their pods have gone."""
+        kind = "secrets-store.csi.x-k8s.io/v1/namespaces/default/secretproviderclasspodstatuses"
+        self.api.request("DELETE", f"/apis/{kind}").decoded()
+
     def ask_for_refresh(self, class_name: str) -> None:
         """Annotate a class so that its volumes are checked now."""
         obj = self.api.get(stage.class_object(class_name))
@@ -194,7 +199,7 @@ def bed() -> Iterator[Bed]:
 async def driver(
     laid: Bed, command: Sequence[str], flags: Sequence[str] = ()
 ) -> AsyncIterator[Driver]:
-    """Run a driver in the bed; its volumes are unmounted when it has ended."""
+    """Run a driver in the bed; when it has ended its volumes and status objects go."""
     process = stage.DriverProcess(laid.node, laid.kubeconfig, command=command, flags=flags)
     await process.start()
     try:
@@ -204,3 +209,4 @@ async def driver(
         await process.stop()
         for point in reversed(laid.node.mounts()):
             await asyncio.to_thread(subprocess.run, ["umount", "--lazy", point], check=True)
+        await asyncio.to_thread(laid.collect_garbage)
