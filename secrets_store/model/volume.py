@@ -58,6 +58,14 @@ class Handover:
         """True if a refresh needs nothing of it."""
         return not (self.tokens.open() or self.secrets.open() or self.overrides.open())
 
+    def says_the_same(self, other: "Handover") -> bool:
+        """Tell whether a provider would hear the same; two sealed values are never equal."""
+        return (
+            self.tokens.open() == other.tokens.open()
+            and self.secrets.open() == other.secrets.open()
+            and self.overrides.open() == other.overrides.open()
+        )
+
 
 EMPTY_HANDOVER = Handover(Sealed(""), Sealed({}), Sealed({}))
 
@@ -86,6 +94,11 @@ class PublishRequest:
     handover: Handover
     group: int | None
     mock: bool
+
+    def without_overrides(self) -> "PublishRequest":
+        """Return the request less the attributes that are not to reach a provider."""
+        handover = dataclasses.replace(self.handover, overrides=Sealed({}))
+        return dataclasses.replace(self, handover=handover)
 
     @classmethod
     def from_proto(cls, request: csi_pb2.NodePublishVolumeRequest) -> "PublishRequest":

@@ -69,6 +69,8 @@ class Publisher:
         """
         if self._closed:
             raise errors.Stopping
+        if not self._allow_overrides:
+            request = request.without_overrides()
         found = self._table.get(request.target_path)
         if found is not None and self._table.running(request.target_path) is None:
             survey = await self._contents.survey(request.target_path)
@@ -263,14 +265,19 @@ class Publisher:
                 f"target path {request.target_path} holds another volume: volume id, pod or class "
                 "differ from those it was published with"
             )
+        renewed = not found.handover.says_the_same(request.handover)
         self._take(found, request)
-        self._refresher.handed_over(found, request.group)
+        self._refresher.handed_over(found, request.group, renewed=renewed)
         return found.record.provider
 
     def _take(self, found: table.Volume, request: volume.PublishRequest) -> None:
         found.handover = request.handover
         found.handover_ends_s = questions.handover_ends_s(request.handover)
         found.seen_mono = self._clock.mono_s()
+        needed = not request.handover.empty
+        if needed != found.record.needs_handover:
+            # The CSIDriver object has been edited. The next check writes it down.
+            found.record = dataclasses.replace(found.record, needs_handover=needed)
 
     def _record(self, request: volume.PublishRequest, fetched: _Fetched | None) -> record.Record:
         now = self._clock.wall_s()

@@ -110,13 +110,17 @@ class Refresher:
             found.unplanned = True
             self._chores_in(found, 0.0)
 
-    def handed_over(self, found: table.Volume, group: int | None) -> None:
-        """Go on with a check that waited for kubelet, or give the files their new group."""
+    def handed_over(self, found: table.Volume, group: int | None, *, renewed: bool) -> None:
+        """Go on with a check that waited for kubelet, or give the files their new group.
+
+        Args:
+            renewed: Tokens or secrets are others than before, of which a failure may have come.
+        """
         awaited = self._handovers.came(found)
         if group != found.record.group:
             found.record = dataclasses.replace(found.record, group=group)
             self.request(found)
-        elif awaited:
+        elif awaited or (renewed and found.failures):
             self._check_in(found, 0.0)
 
     def request(self, found: table.Volume) -> None:

@@ -183,12 +183,13 @@ class Table:
     def claim_status_name(self, pod: volume.Pod, class_name: str, target_path: str) -> str:
         """Return a name for the status object of a volume that no other volume here has.
 
-        Two volumes of a pod may use one class; the first to come gets upstream's name.
+        Two volumes of a pod may use one class; the first to come gets upstream's name. Pods of one
+        name follow each other while kubelet has yet to unmount the old ones; then their uids,
+        which the target paths hold, tell their volumes apart.
         """
-        for shared in (False, True):
-            name = pod_status.name(
-                pod, class_name, volume.pod_volume_name(target_path) or target_path, shared=shared
-            )
+        mount_name = volume.pod_volume_name(target_path) or target_path
+        for told_apart_by in ("", mount_name, target_path):
+            name = pod_status.name(pod, class_name, told_apart_by, shared=bool(told_apart_by))
             owner = self._status_names.setdefault(f"{pod.namespace}/{name}", target_path)
             if owner == target_path:
                 break

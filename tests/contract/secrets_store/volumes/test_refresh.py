@@ -3,6 +3,7 @@
 import asyncio
 import json
 import pathlib
+import secrets
 import time
 
 import grpc
@@ -208,6 +209,72 @@ async def test_after_a_restart_a_volume_that_needs_tokens_waits_for_kubelet(star
         assert (volume / "password").read_bytes() == b"first"
         await driver.publish(context=context)
         await eventually(lambda: (volume / "password").read_bytes() == b"second")
+
+
+def in_context(token: str) -> dict[str, str]:
+    """Return the volume context in which kubelet hands over a token."""
+    entry = {"token": token, "expirationTimestamp": "2999-01-01T00:00:00Z"}
+    return {"csi.storage.k8s.io/serviceAccount.tokens": json.dumps({"kms": entry})}
+
+
+async def test_a_volume_that_gets_tokens_no_more_is_checked_without(start: Start) -> None:
+    """Somebody has taken tokenRequests out of the CSIDriver object."""
+    async with start(**rotating(0.2)) as driver:
+        volume = await driver.publish(context=in_context(secrets.token_hex(16)))
+        await driver.publish()
+        driver.provider.files = {"password": b"second"}
+        await eventually(lambda: (volume / "password").read_bytes() == b"second")
+        assert driver.provider.calls[-1].tokens == {}
+
+
+async def test_a_volume_that_gets_tokens_later_needs_them_after_a_restart(start: Start) -> None:
+    async with start(**rotating(0.2)) as driver:
+        await driver.publish()
+        await driver.publish(context=in_context(secrets.token_hex(16)))
+        await eventually(lambda: driver.provider.calls[-1].tokens)
+        await eventually(lambda: json.loads(driver.records()[0].read_text())["needs_handover"])
+    seen = driver.provider.attempts
+    async with start(**rotating(0.2)) as driver:
+        await eventually(lambda: all(found.awaits_handover for found in driver.app._table))
+        assert driver.provider.attempts == seen
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+async def test_attributes_of_the_pod_are_waited_for_only_where_they_count(
+    start: Start, allowed: bool
+) -> None:
+    chosen = rotating(0.2) | {"allow_attribute_override": allowed}
+    async with start(**chosen) as driver:
+        await driver.publish(context={"role": "admin"})
+        seen = driver.provider.attempts
+    async with start(**chosen) as driver:
+        if allowed:
+            await eventually(lambda: all(found.awaits_handover for found in driver.app._table))
+            assert driver.provider.attempts == seen
+        else:
+            await eventually(lambda: driver.provider.attempts > seen)
+
+
+async def test_new_credentials_are_tried_at_once(start: Start) -> None:
+    """Whoever has mended the node-publish secret does not wait for the end of a back-off."""
+    async with start(**rotating(3600.0)) as driver:
+        request = driver.request()
+        request.secrets["client"] = secrets.token_hex(16)
+        await driver.csi.NodePublishVolume(request)
+        (found,) = driver.app._table
+        driver.provider.faults.every_error = grpc.StatusCode.UNAUTHENTICATED
+        found.failures = 30
+        driver.app.refresher.request(found)
+        await eventually(lambda: found.failures == 31)
+        due, seen = found.check_due_mono, driver.provider.attempts
+        await driver.csi.NodePublishVolume(request)
+        assert found.check_due_mono == due
+        request.secrets["client"] = mended = secrets.token_hex(16)
+        driver.provider.faults.every_error = None
+        await driver.csi.NodePublishVolume(request)
+        await eventually(lambda: driver.provider.attempts == seen + 1)
+        await eventually(lambda: found.failures == 0)
+        assert driver.provider.calls[-1].secrets == {"client": mended}
 
 
 async def test_after_a_restart_a_volume_without_tokens_goes_on(start: Start) -> None:

@@ -436,3 +436,22 @@ def test_upstream_s_shortcut_of_unpublish(path: str, mock: bool) -> None:
     got = volume.UnpublishRequest.from_proto(request)
 
     assert (got.volume_id, got.target_path, got.mock) == ("csi-1", path, mock)
+
+
+def test_handovers_are_compared_by_what_is_in_them() -> None:
+    one = handover("t", {"password": "p"}, {"role": "r"})
+
+    assert one.says_the_same(handover("t", {"password": "p"}, {"role": "r"}))
+    assert not one.says_the_same(handover("u", {"password": "p"}, {"role": "r"}))
+    assert not one.says_the_same(handover("t", {"password": "q"}, {"role": "r"}))
+    assert not one.says_the_same(handover("t", {"password": "p"}, {"role": "s"}))
+
+
+def test_a_request_may_lose_what_the_pod_would_override() -> None:
+    request = parsed(attributes(role="admin"))
+    assert not request.handover.empty
+
+    stripped = request.without_overrides()
+
+    assert stripped.handover.empty
+    assert stripped.override_keys == ("role",)

@@ -235,6 +235,20 @@ async def test_two_volumes_of_a_pod_with_one_class_have_names_of_their_own(node:
     assert names(node) == claimed
 
 
+async def test_names_stay_different_however_many_run_together(node: Node) -> None:
+    """Pods of one name that kubelet cannot unmount, each replaced by the next."""
+    paths = [
+        f"/var/lib/kubelet/pods/uid{number}/volumes/kubernetes.io~csi/secrets/mount"
+        for number in range(5)
+    ]
+
+    claimed = [node.table.claim_status_name(POD, "cls", path) for path in paths]
+
+    assert len(set(claimed)) == 5
+    assert claimed[:2] == ["web-shop-cls", pod_status.name(POD, "cls", "secrets", shared=True)]
+    assert [node.table.claim_status_name(POD, "cls", path) for path in paths] == claimed
+
+
 async def test_a_name_is_free_again_when_its_volume_is_dropped(node: Node) -> None:
     first, second = names(node)
 
