@@ -102,7 +102,8 @@ class Settings:
 
     def policy(self) -> site.Policy:
         """Return what the operator allows as KMS address."""
-        return site.Policy(self.kms_url, self.allowed_hosts, self.allow_plain_http)
+        hosts = tuple(site.check_pattern(pattern) for pattern in self.allowed_hosts)
+        return site.Policy(self.kms_url, hosts, self.allow_plain_http)
 
     def health_address(self) -> tuple[str | None, int]:
         """Return host and port of the health endpoint; None stands for all interfaces."""

@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 
 from provider_kms import settings
+from provider_kms.model import site
 
 
 @pytest.mark.parametrize(
@@ -53,6 +54,12 @@ def test_sockets(text: str, url: str) -> None:
 )
 def test_health_addresses(text: str, address: tuple[str | None, int]) -> None:
     assert settings.Settings(health_port=text).health_address() == address
+
+
+def test_allowed_hosts_are_compared_in_lower_case() -> None:
+    policy = settings.Settings(allowed_hosts=("KMS.Example.com",)).policy()
+
+    assert site.parse_all("kmsUrl", "https://kms.example.com", policy)
 
 
 def test_an_empty_default_makes_classes_name_their_kms() -> None:
