@@ -21,6 +21,12 @@ from provider_kms.model.site import Site
 DOWN_S = 30.0
 """How long a server that could not be reached is asked last."""
 
+_REFUSALS = (
+    *(errors.LoginRefused, errors.ReadFailed, errors.NothingMatched),
+    *(errors.ValueHidden, errors.ApprovalPending),
+)
+"""What the KMS itself has said no by; memory gives nothing out after that."""
+
 _log = log.get(__name__)
 
 
@@ -102,7 +108,7 @@ class Fetcher:
                 ),
             )
             return volume.offline()
-        except (errors.LoginRefused, errors.ReadFailed):
+        except _REFUSALS:
             self._answers.forget(request)
             raise
         self._answers.keep(request, volume)

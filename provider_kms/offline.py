@@ -1,8 +1,8 @@
 """Last good answers, in memory only, for classes that ask for `offlineGrace`.
 
-An answer stands in for an unreachable KMS, never for one that refuses: 401, 403 and 404 drop it at
-once. It is found only by a request that would have asked the same with an equal login, so no
-account gets what another one read. The loop owns it.
+An answer stands in for an unreachable KMS, never for one that refuses: 401, 403, 404 and a value
+that is hidden drop it at once. It is found only by a request that would have asked the same with an
+equal login, so no account gets what another one read. The loop owns it.
 """
 
 import collections
@@ -14,15 +14,15 @@ from provider_kms.model.files import Volume
 from provider_kms.model.request import Request
 
 MOST_BYTES = 16 * 1024 * 1024
-_LONGEST_S = 30 * 86400.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Answer:
-    """A volume's content and when it was read."""
+    """A volume's content, when it was read, and until when its class accepts it."""
 
     volume: Volume
     read_mono: float
+    until_mono: float
 
 
 class Answers:
@@ -47,8 +47,8 @@ class Answers:
         found = self._kept.get(_key(request))
         if found is None:
             return None
-        age_s = self._clock() - found.read_mono
-        return (found.volume, age_s) if age_s <= request.offline_grace_s else None
+        now = self._clock()
+        return (found.volume, now - found.read_mono) if now <= found.until_mono else None
 
     def keep(self, request: Request, volume: Volume) -> None:
         """Remember a good answer, if the class wants that."""
@@ -57,7 +57,8 @@ class Answers:
         self.forget(request)
         if volume.size_bytes() > MOST_BYTES // 4:
             return
-        self._kept[_key(request)] = Answer(volume, self._clock())
+        now = self._clock()
+        self._kept[_key(request)] = Answer(volume, now, now + request.offline_grace_s)
         self._size_bytes += volume.size_bytes()
         while self._size_bytes > MOST_BYTES:
             self._drop(next(iter(self._kept)))
@@ -68,9 +69,9 @@ class Answers:
             self._drop(_key(request))
 
     def sweep(self) -> None:
-        """Drop what no class can accept any more."""
-        oldest = self._clock() - _LONGEST_S
-        for key in [key for key, found in self._kept.items() if found.read_mono < oldest]:
+        """Drop what its class accepts no more."""
+        now = self._clock()
+        for key in [key for key, found in self._kept.items() if found.until_mono < now]:
             self._drop(key)
 
     def _drop(self, key: Hashable) -> None:

@@ -1,3 +1,4 @@
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -161,6 +162,31 @@ async def test_other_failures_have_no_stand_in_and_leave_it(failure: errors.Prov
     with pytest.raises(type(failure)):
         await bench.volume(offlineGrace="1h")
     assert (await bench.volume(offlineGrace="1h")).versions[0][1].endswith("-offline")
+
+
+async def test_a_value_that_is_hidden_now_has_no_stand_in_later() -> None:
+    bench = Bench("A", cache_bound_s=0.0)
+    await bench.volume(offlineGrace="1h")
+    bench.store.secrets["A"] = dataclasses.replace(store.secret("A"), value=None)
+    with pytest.raises(errors.ValueHidden):
+        await bench.volume(offlineGrace="1h")
+    bench.store.failures["get"] = [errors.KmsUnavailable("h", "down")]
+
+    with pytest.raises(errors.KmsUnavailable):
+        await bench.volume(offlineGrace="1h")
+
+
+async def test_keys_that_are_gone_have_no_stand_in_later() -> None:
+    bench = Bench("A", cache_bound_s=0.0)
+    parameters = {"offlineGrace": "1h", "secrets": "[{secretPath: /app, keys: 'A*'}]"}
+    await bench.volume(**parameters)
+    del bench.store.secrets["A"]
+    with pytest.raises(errors.NothingMatched):
+        await bench.volume(**parameters)
+    bench.store.failures["list"] = [errors.KmsUnavailable("h", "down")]
+
+    with pytest.raises(errors.KmsUnavailable):
+        await bench.volume(**parameters)
 
 
 async def test_no_token_is_made_without_the_flag() -> None:
