@@ -83,16 +83,20 @@ class Provider(provider_pb2_grpc.CSIDriverProviderServicer):
         self, request: provider_pb2.MountRequest, context: Context, audit: "_Audit"
     ) -> provider_pb2.MountResponse:
         live = self._live()
-        wanted = requests.parse(
-            request.attributes,
-            request.secrets,
-            request.permission,
-            request.target_path,
-            refresh=len(request.current_object_version) > 0,
-            policy=live.policy(),
-            api_version=live.api_version,
-        )
-        audit.request = wanted
+        try:
+            wanted = requests.parse(
+                request.attributes,
+                request.secrets,
+                request.permission,
+                request.target_path,
+                refresh=len(request.current_object_version) > 0,
+                policy=live.policy(),
+                api_version=live.api_version,
+            )
+        except errors.ProviderError:
+            audit.asked_by(*requests.asker(request.attributes))
+            raise
+        audit.asked(wanted)
         self._warn(wanted)
         limits = budget.Budget(_seconds(context, live))
         volume = await self._fetcher.volume(wanted, limits, audit.source)
@@ -124,8 +128,18 @@ class _Audit:
     def __init__(self, metrics: Metrics, clock: Callable[[], float]) -> None:
         self._metrics, self._clock = metrics, clock
         self._started = clock()
-        self.request: requests.Request | None = None
+        self._asker: dict[str, object] = {}
+        self._request: requests.Request | None = None
         self.source = fetch.Source()
+
+    def asked_by(self, pod: requests.Pod, class_name: str) -> None:
+        if pod.name:
+            self._asker["pod"] = f"{pod.namespace}/{pod.name}"
+        self._asker |= {"serviceAccount": pod.service_account or None, "spc": class_name or None}
+
+    def asked(self, request: requests.Request) -> None:
+        self.asked_by(request.pod, request.class_name)
+        self._request = request
 
     def mounted(self, response: provider_pb2.MountResponse) -> None:
         self._count("OK")
@@ -157,14 +171,11 @@ class _Audit:
         facts: dict[str, object] = {
             "code": code,
             "seconds": round(self._clock() - self._started, 4),
+            **self._asker,
         }
-        request = self.request
+        request = self._request
         if request is not None:
-            pod = request.pod
             facts |= {
-                "pod": f"{pod.namespace}/{pod.name}",
-                "serviceAccount": pod.service_account,
-                "spc": request.class_name or None,
                 "identity": request.identity.id,
                 "project": request.project,
                 "environment": request.environment,

@@ -149,6 +149,20 @@ def parse(
     )
 
 
+def asker(attributes: str) -> tuple[Pod, str]:
+    """Return who mounts and by which class, also of a request that `parse` refuses.
+
+    What cannot be read is "".
+    """
+    try:
+        root: Any = json.loads(attributes)
+    except (ValueError, RecursionError):
+        root = None
+    given = root.items() if isinstance(root, dict) else ()
+    raw = {name: value for name, value in given if isinstance(value, str)}
+    return _pod(raw), raw.get("secretProviderClass", "")
+
+
 def volume_name(target_path: str) -> str:
     """Return the volume's name in the pod from kubelet's target path, or ""."""
     match = _VOLUME.search(target_path[-4096:])
@@ -220,8 +234,12 @@ class _Parameters:
         return pem
 
     def pod(self) -> Pod:
-        names = ("pod.namespace", "pod.name", "pod.uid", "serviceAccount.name")
-        return Pod(*(self.text(_CSI + name) for name in names))
+        return _pod(self._raw)
+
+
+def _pod(raw: Mapping[str, str]) -> Pod:
+    names = ("pod.namespace", "pod.name", "pod.uid", "serviceAccount.name")
+    return Pod(*(raw.get(_CSI + name, "") for name in names))
 
 
 def _window(given: _Parameters, entries: tuple[objects.Entry, ...]) -> float | None:

@@ -44,7 +44,10 @@ class Call:
         return self.result
 
     async def mount(self, **changes: Any) -> provider_pb2.MountResponse:
-        request = provider_pb2.MountRequest(attributes=json.dumps(BASE | changes), permission="420")
+        return await self.mount_raw(json.dumps(BASE | changes))
+
+    async def mount_raw(self, attributes: str) -> provider_pb2.MountResponse:
+        request = provider_pb2.MountRequest(attributes=attributes, permission="420")
         context: Any = self
         return await self.provider.Mount(request, context)
 
@@ -142,6 +145,32 @@ async def test_an_unexpected_failure_tells_nothing(caplog: pytest.LogCaptureFixt
     assert call.ended[0] is grpc.StatusCode.INTERNAL
     assert "hush" not in call.ended[1]
     assert "unexpected failure" in caplog.messages
+
+
+@pytest.mark.parametrize("changes", [{"projectId": ""}, {"unknown": 1}])
+async def test_a_class_with_a_fault_is_named_in_the_log(
+    caplog: pytest.LogCaptureFixture, changes: dict[str, Any]
+) -> None:
+    with pytest.raises(Aborted):
+        await Call().mount(**changes)
+
+    (line,) = (record for record in caplog.records if record.message == "mount failed")
+    facts: dict[str, Any] = line.pairs  # type: ignore[attr-defined]
+    assert (facts["pod"], facts["serviceAccount"], facts["spc"]) == (
+        "shop/front-1",
+        "front",
+        "front",
+    )
+
+
+async def test_a_request_that_names_nobody_has_a_line_too(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(Aborted):
+        await Call().mount_raw("{")
+
+    (line,) = (record for record in caplog.records if record.message == "mount failed")
+    facts: dict[str, Any] = line.pairs  # type: ignore[attr-defined]
+    assert facts["reason"] == "invalid_request"
+    assert "pod" not in facts
 
 
 async def test_a_call_that_is_cancelled_counts() -> None:
