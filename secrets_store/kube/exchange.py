@@ -158,7 +158,7 @@ class Exchange:
         status, content, after_s, cause = 0, b"", None, None
         try:
             response = self._send(progress, progress.ends_mono - started_mono)
-            content = self._read(response, progress.ends_mono)
+            content = self._read(response)
             status, after_s = response.status, faults.retry_after_s(response.headers)
         except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
             cause = faults.classify(error)
@@ -188,23 +188,16 @@ class Exchange:
             redirect=False,
             preload_content=False,
             timeout=urllib3.util.Timeout(
-                connect=min(transport.CONNECT_TIMEOUT_S, left_s), read=left_s
+                total=left_s, connect=min(transport.CONNECT_TIMEOUT_S, left_s), read=left_s
             ),
             pool_timeout=left_s,  # type: ignore[arg-type]
         )
 
-    def _read(self, response: urllib3.BaseHTTPResponse, ends_mono: float) -> bytes:
-        """Read an answer to its end, however slowly it drips, but not beyond the deadline."""
+    def _read(self, response: urllib3.BaseHTTPResponse) -> bytes:
         parts = []
         try:
             while part := response.read1(READ_SIZE):
                 parts.append(part)
-                left_s = ends_mono - self._clock()
-                if left_s <= 0:
-                    raise TimeoutError
-                open_socket = getattr(response.connection, "sock", None)
-                if open_socket is not None:
-                    open_socket.settimeout(left_s)
         except BaseException:
             response.close()
             raise

@@ -1,7 +1,11 @@
 """Connections to one API server: a bounded pool for requests, single ones for watches."""
 
+import http.client
+import io
+import math
 import socket
 import ssl
+import time
 from typing import Any
 from urllib.parse import unquote
 
@@ -31,6 +35,52 @@ class DroppedIdle(ConnectionResetError):
     """A kept connection turned out closed before it gave a byte of the next answer."""
 
 
+class _Bounded(io.RawIOBase):
+    """Reads of a socket that all together have until ``ends_mono``.
+
+    A socket's own timeout begins anew with each byte: an answer that drips would never end.
+    """
+
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket) -> None:
+        self._raw, self._socket = raw, sock
+        self.ends_mono = time.monotonic() + (sock.gettimeout() or math.inf)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        if self.ends_mono < math.inf:
+            left_s = self.ends_mono - time.monotonic()
+            if left_s <= 0:
+                raise TimeoutError
+            self._socket.settimeout(left_s)
+        return self._raw.readinto(buffer)
+
+    def fileno(self) -> int:
+        return self._raw.fileno()
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Answer(http.client.HTTPResponse):
+    """An answer that as a whole has the time of the socket's timeout."""
+
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        self.bounded = _Bounded(self.fp.detach(), sock)
+        self.fp = io.BufferedReader(self.bounded)
+
+
+class _Stream(_Answer):
+    """The same for the head alone; what follows may take as long as there are events."""
+
+    def begin(self) -> None:
+        super().begin()
+        self.bounded.ends_mono = math.inf
+
+
 _CLOSED_UNDER_US = (ConnectionResetError, BrokenPipeError, ssl.SSLEOFError)
 
 
@@ -42,6 +92,7 @@ class _Reused:
     """
 
     answered = False
+    response_class: type[http.client.HTTPResponse] = _Answer
 
     def connect(self) -> None:
         self.answered = False
@@ -118,7 +169,12 @@ class Transport:
         return manager.connection_from_host(host, port, "https")
 
     def connection(self) -> urllib3.connection.HTTPConnection:
-        """Return a connection of its own, not yet open, outside of the pool."""
+        """Return a connection for a watch, not yet open, outside of the pool."""
+        made = self._connection()
+        made.response_class = _Stream
+        return made
+
+    def _connection(self) -> urllib3.connection.HTTPConnection:
         host, port = self._address
         if not self._tls:
             return _Plain(host, port, timeout=CONNECT_TIMEOUT_S, **self._options)

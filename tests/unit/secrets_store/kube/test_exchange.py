@@ -158,11 +158,22 @@ def test_connection_dropped_while_idle_is_no_failure(
     assert [request.number for request in server.requests] == [0, 0, 1]
 
 
-def test_answer_dripping_beyond_the_deadline(server: Any, behaviours: Any, observed: Any) -> None:
+@pytest.mark.parametrize(
+    ("begin", "again"),
+    [
+        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{", b" ", id="body"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nX: ", b"x", id="one header"),
+        pytest.param(b"", b"HTTP/1.1 100 Continue\r\n\r\n", id="answers before the answer"),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"0", id="size of a chunk"
+        ),
+    ],
+)
+def test_answer_dripping_beyond_the_deadline(server: Any, begin: bytes, again: bytes) -> None:
     def drip(request: Any) -> bool:
-        request.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{")
+        request.send(begin)
         while not server.released.wait(0.05):
-            request.send(b" ")
+            request.send(again)
         return False
 
     server.behave(drip)

@@ -3,6 +3,7 @@ import secrets
 import socket
 import ssl
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -71,6 +72,63 @@ def test_tls_client_certificate(serve: Any, behaviours: Any, authority: Any, tmp
         client_key=log.Sealed(pair.key),
     )
     assert ask(config) == {"ok": 1}
+
+
+class Late:
+    """Shakes hands only after a while."""
+
+    def __init__(self, context: ssl.SSLContext, seconds: float) -> None:
+        self._context, self._seconds = context, seconds
+
+    def wrap_socket(self, connection: socket.socket, **options: Any) -> ssl.SSLSocket:
+        time.sleep(self._seconds)
+        return self._context.wrap_socket(connection, **options)
+
+
+def test_the_time_to_connect_is_part_of_the_deadline(
+    serve: Any, authority: Any, tmp_path: Any
+) -> None:
+    context = serving(authority.issue("kubernetes", "127.0.0.1"), tmp_path)
+    server = serve(Late(context, 0.8))
+    server.behave(lambda request: server.released.wait() and False)
+    config = access.Config(server.url, ca=authority.pem)
+    with contextlib.closing(client.Client(config, user_agent="x")) as api:
+        began = time.monotonic()
+        with pytest.raises(errors.Unavailable, match="read timeout"):
+            api.get(POD, deadline_s=1.0)
+    assert time.monotonic() - began < 1.5
+
+
+def test_a_watch_has_a_time_for_its_head_and_another_for_the_rest(server: Any) -> None:
+    def late(request: Any) -> bool:
+        request.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        time.sleep(0.5)
+        request.send(b"1\r\nx\r\n0\r\n\r\n")
+        return False
+
+    def drip(request: Any) -> bool:
+        request.send(b"HTTP/1.1 200 OK\r\nX: ")
+        while not server.released.wait(0.05):
+            request.send(b"x")
+        return False
+
+    server.behave(late, drip)
+    made = transport.Transport(access.Config(server.url), pool_size=1)
+    with contextlib.closing(made.connection()) as connection:
+        connection.timeout = 0.3
+        connection.request("GET", "/", preload_content=False)
+        answer = connection.getresponse()
+        assert connection.sock is not None
+        connection.sock.settimeout(5.0)
+        assert answer.read() == b"x"
+    with contextlib.closing(made.connection()) as connection:
+        connection.timeout = 0.3
+        connection.request("GET", "/", preload_content=False)
+        began = time.monotonic()
+        with pytest.raises(TimeoutError):
+            connection.getresponse()
+        assert time.monotonic() - began < 1.0
+    made.close()
 
 
 def test_plain_answer_to_tls(serve: Any, authority: Any) -> None:
