@@ -68,7 +68,7 @@ class Client:
         site: where; its base path is the caller's affair.
         tls: None for plain http.
         user_agent: how we introduce ourselves.
-        proxy: (host, port) of an HTTP proxy to tunnel through, or None.
+        proxy: to tunnel through, or None.
         clock: monotonic seconds.
     """
 
@@ -78,7 +78,7 @@ class Client:
         tls: ssl.SSLContext | None,
         *,
         user_agent: str,
-        proxy: tuple[str, int] | None = None,
+        proxy: connection.Proxy | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._site, self._tls, self._proxy = site, tls, proxy

@@ -1,16 +1,24 @@
 """Opening one connection: address, proxy tunnel, TLS. Everything runs on the loop."""
 
 import asyncio
+import base64
+import dataclasses
+import ipaddress
 import os
 import re
 import socket
 import ssl
-from collections.abc import Mapping
+import urllib.parse
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from provider_kms.model.site import Site
 
 CONNECT_S = 5.0
 _TUNNEL_REPLY = re.compile(rb"HTTP/1\.[01] ([0-9]{3})[^\r\n]*\r\n")
+_PROXY = re.compile(
+    r"(?:http://)?(?:([^@/]*)@)?(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(\d{1,5}))?/?"
+)
 
 
 class Unreachable(Exception):
@@ -27,6 +35,19 @@ class Unreachable(Exception):
 
 class CertificateRefused(Exception):
     """The server's certificate does not verify; the text says why."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Proxy:
+    """An HTTP proxy to tunnel through.
+
+    Attributes:
+        authorization: of the Proxy-Authorization header; "" for none.
+    """
+
+    host: str
+    port: int
+    authorization: str = dataclasses.field(default="", repr=False)
 
 
 class Connection:
@@ -49,9 +70,7 @@ class Connection:
         self.writer.transport.abort()
 
 
-async def open_to(
-    site: Site, tls: ssl.SSLContext | None, proxy: tuple[str, int] | None
-) -> Connection:
+async def open_to(site: Site, tls: ssl.SSLContext | None, proxy: Proxy | None) -> Connection:
     """Connect, through the proxy if there is one, and shake hands.
 
     Raises: Unreachable, CertificateRefused.
@@ -71,9 +90,7 @@ def _discard(opening: "asyncio.Task[Connection]") -> None:
         opening.result().abort()
 
 
-async def _open(
-    site: Site, tls: ssl.SSLContext | None, proxy: tuple[str, int] | None
-) -> Connection:
+async def _open(site: Site, tls: ssl.SSLContext | None, proxy: Proxy | None) -> Connection:
     name = site.host if tls is not None else None
     try:
         async with asyncio.timeout(CONNECT_S):
@@ -104,21 +121,24 @@ async def _open(
     return Connection(*streams)
 
 
-async def _tunnel(site: Site, proxy: tuple[str, int]) -> socket.socket:
+async def _tunnel(site: Site, proxy: Proxy) -> socket.socket:
     """Let a proxy connect us through; returns the socket, ready for TLS.
 
     Source: RFC 9110 section 9.3.6.
     """
     loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(*proxy, type=socket.SOCK_STREAM)
-    family, kind, protocol, _, address = found[0]
-    link = socket.socket(family, kind, protocol)
-    link.setblocking(False)
     try:
-        await loop.sock_connect(link, address)
+        found = await loop.getaddrinfo(proxy.host, proxy.port, type=socket.SOCK_STREAM)
+    except socket.gaierror as error:
+        raise OSError(f"the proxy's name is not found: {error.strerror}") from None
+    link = await first_of(found)
+    try:
         host = f"[{site.host}]" if ":" in site.host else site.host
         where = f"{host}:{site.port}"
-        await loop.sock_sendall(link, f"CONNECT {where} HTTP/1.1\r\nHost: {where}\r\n\r\n".encode())
+        head = f"CONNECT {where} HTTP/1.1\r\nHost: {where}\r\n"
+        if proxy.authorization:
+            head += f"Proxy-Authorization: {proxy.authorization}\r\n"
+        await loop.sock_sendall(link, f"{head}\r\n".encode())
         reply = b""
         # Byte by byte: what follows the empty line belongs to the handshake.
         while not reply.endswith(b"\r\n\r\n") and len(reply) < 16384:
@@ -136,29 +156,66 @@ async def _tunnel(site: Site, proxy: tuple[str, int]) -> socket.socket:
     return link
 
 
-def proxy_for(site: Site, environment: Mapping[str, str] = os.environ) -> tuple[str, int] | None:
-    """Return host and port of the proxy that the environment names for a site, or None.
+async def first_of(addresses: Sequence[tuple[Any, ...]]) -> socket.socket:
+    """Connect to the first address that answers, of those that getaddrinfo found.
+
+    Raises: OSError: none does; that of the last one.
+    """
+    *others, last = addresses
+    for address in others:
+        try:
+            # An address without a way to it must leave time for the others.
+            async with asyncio.timeout(CONNECT_S / len(addresses)):
+                return await _connected(address)
+        except OSError:
+            continue
+    return await _connected(last)
+
+
+async def _connected(address: tuple[Any, ...]) -> socket.socket:
+    family, kind, protocol, _, place = address
+    link = socket.socket(family, kind, protocol)
+    link.setblocking(False)
+    try:
+        await asyncio.get_running_loop().sock_connect(link, place)
+    except BaseException:
+        link.close()
+        raise
+    return link
+
+
+def proxy_for(site: Site, environment: Mapping[str, str] = os.environ) -> Proxy | None:
+    """Return the proxy that the environment names for a site, or None.
 
     Reads HTTPS_PROXY and NO_PROXY in either case, as the Go program does; only https goes
     through a proxy, and only through one that is itself spoken to in plain http.
     """
     text = environment.get("HTTPS_PROXY") or environment.get("https_proxy") or ""
-    match = re.fullmatch(r"(?:http://)?(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(\d{1,5}))?/?", text)
+    match = _PROXY.fullmatch(text)
     if site.scheme != "https" or match is None or not _goes_out(site, environment):
         return None
-    return match[1].strip("[]"), int(match[2] or 80)
+    user, host, port = match.groups()
+    authorization = ""
+    if user:
+        name, _, password = (urllib.parse.unquote(part) for part in user.partition(":"))
+        token = base64.b64encode(f"{name}:{password}".encode()).decode()
+        authorization = f"Basic {token}"
+    return Proxy(host.strip("[]"), int(port or 80), authorization)
 
 
 def _goes_out(site: Site, environment: Mapping[str, str]) -> bool:
     if site.host == "localhost" or site.host.startswith("127.") or site.host == "::1":
         return False
     without = environment.get("NO_PROXY") or environment.get("no_proxy") or ""
-    for word in without.lower().replace(",", " ").split():
-        name = word.removesuffix(f":{site.port}").lstrip("*").strip("[]")
-        if (
-            word == "*"
-            or site.host == name.lstrip(".")
-            or site.host.endswith(f".{name.lstrip('.')}")
-        ):
+    return not any(_covers(word, site) for word in without.lower().replace(",", " ").split())
+
+
+def _covers(word: str, site: Site) -> bool:
+    """Tell whether one word of NO_PROXY means a site: a name, its domain, a network, or ``*``."""
+    if "/" in word:
+        try:
+            return ipaddress.ip_address(site.host) in ipaddress.ip_network(word, strict=False)
+        except ValueError:
             return False
-    return True
+    name = word.removesuffix(f":{site.port}").lstrip("*").strip("[]").lstrip(".")
+    return word == "*" or site.host == name or site.host.endswith(f".{name}")

@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import socket
 import ssl
 from collections.abc import AsyncIterator
 
@@ -113,12 +114,44 @@ class TestProxy:
             ({"HTTPS_PROXY": "http://proxy:1", "NO_PROXY": "x, .example.com"}, None),
             ({"HTTPS_PROXY": "http://proxy:1", "no_proxy": "example.com:443"}, None),
             ({"HTTPS_PROXY": "http://proxy:1", "NO_PROXY": "ample.com,kms"}, ("proxy", 1)),
+            ({"HTTPS_PROXY": "http://proxy:1", "NO_PROXY": "10.0.0.0/8"}, ("proxy", 1)),
         ],
     )
     def test_from_the_environment(
         self, environment: dict[str, str], found: tuple[str, int] | None
     ) -> None:
-        assert connection.proxy_for(self.SITE, environment) == found
+        proxy = None if found is None else connection.Proxy(*found)
+
+        assert connection.proxy_for(self.SITE, environment) == proxy
+
+    @pytest.mark.parametrize(
+        ("host", "without", "direct"),
+        [
+            ("10.1.2.3", "10.0.0.0/8", True),
+            ("10.1.2.3", "x,10.1.2.3/32", True),
+            ("11.1.2.3", "10.0.0.0/8", False),
+            ("10.1.2.3", "10.1.2.3", True),
+            ("fd00::1", "fd00::/8", True),
+            ("fd00::1", "[fd00::1]:443", True),
+            ("fd00::1", "10.0.0.0/8, fe80::/10, 10.0.0.1/40, /", False),
+        ],
+    )
+    def test_addresses_that_do_without(self, host: str, without: str, direct: bool) -> None:
+        where = site.Site("https", host, 443, "/api")
+        environment = {"HTTPS_PROXY": "http://proxy:1", "NO_PROXY": without}
+
+        assert (connection.proxy_for(where, environment) is None) is direct
+
+    @pytest.mark.parametrize(
+        ("user", "sent"),
+        [("me:pass", "bWU6cGFzcw=="), ("me:p%40s%3a", "bWU6cEBzOg=="), ("me", "bWU6")],
+    )
+    def test_with_credentials(self, user: str, sent: str) -> None:
+        proxy = connection.proxy_for(self.SITE, {"HTTPS_PROXY": f"http://{user}@proxy:3128"})
+
+        assert proxy is not None
+        assert (proxy.host, proxy.port, proxy.authorization) == ("proxy", 3128, f"Basic {sent}")
+        assert sent not in repr(proxy)
 
     @pytest.mark.parametrize(
         "where",
@@ -151,12 +184,16 @@ class TestProxy:
         server = authority.issue(("kms.test",)).server_context()
         async with listening(hello, ssl=server) as port, listening(proxy) as proxy_port:
             where = site.Site("https", "kms.test", 8443, "/api")
-            made = await connection.open_to(where, context, ("127.0.0.1", proxy_port))
+            through = connection.Proxy("127.0.0.1", proxy_port, "Basic eA==")
+            made = await connection.open_to(where, context, through)
             assert await made.reader.readexactly(5) == b"hello"
             made.abort()
             await asyncio.sleep(0.05)
 
-        assert asked == [b"CONNECT kms.test:8443 HTTP/1.1\r\nHost: kms.test:8443\r\n\r\n"]
+        assert asked == [
+            b"CONNECT kms.test:8443 HTTP/1.1\r\nHost: kms.test:8443\r\n"
+            b"Proxy-Authorization: Basic eA==\r\n\r\n"
+        ]
 
     @pytest.mark.parametrize("reply", [b"HTTP/1.1 407 No\r\n\r\n", b"nonsense\r\n\r\n", b""])
     async def test_a_proxy_that_refuses(self, reply: bytes) -> None:
@@ -166,8 +203,32 @@ class TestProxy:
             writer.close()
 
         async with listening(proxy) as port:
+            through = connection.Proxy("127.0.0.1", port)
             with pytest.raises(connection.Unreachable, match="proxy does not connect"):
-                await connection.open_to(self.SITE, trust.context("", ""), ("127.0.0.1", port))
+                await connection.open_to(self.SITE, trust.context("", ""), through)
+
+    async def test_that_does_not_exist(self) -> None:
+        through = connection.Proxy("proxy.invalid", 3128)
+
+        with pytest.raises(connection.Unreachable, match="the proxy's name") as caught:
+            await connection.open_to(self.SITE, trust.context("", ""), through)
+        assert not caught.value.final
+
+    async def test_of_several_addresses_the_first_that_answers(self) -> None:
+        loop = asyncio.get_running_loop()
+        async with listening(hello) as closed:
+            pass
+        async with listening(hello) as port:
+            found = [
+                address
+                for number in (closed, port)
+                for address in await loop.getaddrinfo("127.0.0.1", number, type=socket.SOCK_STREAM)
+            ]
+
+            with await connection.first_of(found) as link:
+                assert link.getpeername() == ("127.0.0.1", port)
+            with pytest.raises(ConnectionRefusedError):
+                await connection.first_of(found[:1])
 
 
 def test_contexts_verify() -> None:
