@@ -60,9 +60,21 @@ class Logins:
             self._kept.move_to_end(account)
             self._metrics.login_reuses.inc()
             return found[0], True
-        return await self._flights.join(
-            account, lambda own: self._login(account, proof, own), limits
-        ), False
+        leads = False
+
+        async def work(own: budget.Budget) -> Session:
+            nonlocal leads
+            leads = True
+            return await self._login(account, proof, own)
+
+        try:
+            return await self._flights.join(account, work, limits), False
+        except (errors.PodTokenRefused, errors.ClusterRefused):
+            # Another pod's token was at fault, or that pod is gone. This says nothing of ours, but
+            # if all are alike, one more login for all must do.
+            if leads:
+                raise
+        return await self._flights.join(account, work, limits), False
 
     def drop(self, session: Session) -> None:
         """Forget a session that the server no longer takes, unless a newer one is here."""

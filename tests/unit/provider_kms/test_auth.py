@@ -99,6 +99,34 @@ async def test_a_failure_is_not_kept() -> None:
     assert bench.value("logins_total", result="ok") == 1
 
 
+REFUSED = errors.PodTokenRefused("I", "kms", errors.Answer(401, "KubernetesTokenReviewError"))
+GONE = errors.ClusterRefused("useDefaultAudience (TokenRequest)", "the pod is gone")
+
+
+@pytest.mark.parametrize("failure", [REFUSED, GONE])
+async def test_a_token_that_is_refused_fails_no_other_pod(failure: errors.ProviderError) -> None:
+    bench = Bench()
+    bench.store.failures["login"] = [failure]
+
+    first, *others = await asyncio.gather(
+        *(bench.session() for _ in range(5)), return_exceptions=True
+    )
+
+    assert first is failure
+    assert len(set(others)) == 1
+    assert bench.count == 2
+
+
+async def test_tokens_that_are_all_refused_are_tried_twice_for_all() -> None:
+    bench = Bench()
+    bench.store.failures["login"] = [REFUSED] * 9
+
+    found = await asyncio.gather(*(bench.session() for _ in range(9)), return_exceptions=True)
+
+    assert found == [REFUSED] * 9
+    assert bench.count == 2
+
+
 async def test_only_the_dropped_session_goes() -> None:
     bench = Bench()
     old, _ = await bench.logins.session(store.account(), bench.proof, budget.Budget(9))
