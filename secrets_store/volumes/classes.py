@@ -5,7 +5,7 @@ as it was last read: a mount need not fail for want of news.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from secrets_store import errors, tasks
@@ -16,6 +16,10 @@ from secrets_store.model import provider_class
 DEADLINE_S = 5.0
 KNOWN_DEADLINE_S = 1.0
 """How long to ask for news of a class that was read before."""
+IDLE = 64
+"""So many classes are remembered of which no volume came to be; kubelet repeats its attempts."""
+
+Key = tuple[str, str]
 
 _log = logs.get(__name__)
 
@@ -39,8 +43,9 @@ class Classes:
     ) -> None:
         self._api, self._threads, self._cache = api, threads, cache
         self._missing = missing
-        self._reads: dict[tuple[str, str], asyncio.Task[dict[str, Any]]] = {}
-        self._stale: set[tuple[str, str]] = set()
+        self._reads: dict[Key, asyncio.Task[dict[str, Any]]] = {}
+        self._stale: set[Key] = set()
+        self._idle: dict[Key, None] = {}
         self._background = tasks.Background()
 
     async def get(self, namespace: str, name: str) -> provider_class.ProviderClass:
@@ -66,6 +71,22 @@ class Classes:
         told = self._cache.current_generation(chosen.namespace, chosen.name)
         return last is None or told is not None
 
+    def read_in_vain(self, namespace: str, name: str, *, in_use: Collection[Key]) -> None:
+        """Take that a publish has failed; forget the class that was first of many such.
+
+        Args:
+            in_use: Classes of volumes, which are forgotten with their last one.
+        """
+        key = (namespace, name)
+        self._idle.pop(key, None)
+        self._idle[key] = None
+        if len(self._idle) > IDLE:
+            oldest = next(iter(self._idle))
+            del self._idle[oldest]
+            if oldest not in in_use:
+                self._cache.forget(*oldest)
+                self._stale.discard(oldest)
+
     async def _read(self, namespace: str, name: str) -> dict[str, Any]:
         key = (namespace, name)
         task = self._reads.get(key)
@@ -88,7 +109,7 @@ class Classes:
             self._tell_stale(key, error)
             return known
 
-    def _tell_stale(self, key: tuple[str, str], error: errors.ApiError) -> None:
+    def _tell_stale(self, key: Key, error: errors.ApiError) -> None:
         """Tell once that a class is served as last read, until it has been read again."""
         level = logs.DEBUG if key in self._stale else logs.WARNING
         self._stale.add(key)

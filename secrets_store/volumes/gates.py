@@ -5,6 +5,7 @@ pace. The gate opens by time, when the class is edited, when a check succeeds, a
 that was away is back.
 """
 
+import copy
 import dataclasses
 
 from secrets_store import errors, tasks
@@ -12,6 +13,8 @@ from secrets_store.model import backoff, provider_class
 
 BASE_S, CAP_S = 2.0, 300.0
 MIN_S = 0.5
+KEPT_S = 3 * 3600.0
+"""So long after it has opened a gate that nobody asks for is kept: its class may be gone."""
 
 Key = tuple[str, str, str]
 """Provider, namespace and name of the class."""
@@ -29,7 +32,7 @@ _TRANSIENT = frozenset(
 @dataclasses.dataclass(slots=True)
 class _Gate:
     version: tuple[str, int]
-    error: errors.DriverError
+    error: errors.DriverError | None = None
     failures: int = 0
     opens_mono: float = 0.0
 
@@ -40,6 +43,9 @@ class Gates:
     def __init__(self, clock: tasks.Clock) -> None:
         self._clock = clock
         self._gates: dict[Key, _Gate] = {}
+
+    def __len__(self) -> int:
+        return len(self._gates)
 
     def wait_s(self, chosen: provider_class.ProviderClass) -> float:
         """Return how long no volume of a class should ask; 0 if it may now."""
@@ -61,8 +67,10 @@ class Gates:
             return
         gate = self._gate(chosen)
         if gate is None:
-            gate = self._gates[_key(chosen)] = _Gate(_version(chosen), error)
-        gate.error, gate.failures = error, gate.failures + 1
+            self._let_go()
+            gate = self._gates[_key(chosen)] = _Gate(_version(chosen))
+        # A copy has no traceback, whose frames would keep what was asked, tokens and all.
+        gate.error, gate.failures = copy.copy(error), gate.failures + 1
         told_s = error.retry_after_s if isinstance(error, errors.ProviderFailed) else None
         wait_s = backoff.full_jitter(gate.failures, base_s=BASE_S, cap_s=CAP_S)
         gate.opens_mono = self._clock.mono_s() + max(MIN_S, wait_s, told_s or 0.0)
@@ -71,6 +79,10 @@ class Gates:
         """Open all gates of a provider that is back."""
         for key in [key for key in self._gates if key[0] == provider]:
             del self._gates[key]
+
+    def _let_go(self) -> None:
+        oldest_mono = self._clock.mono_s() - KEPT_S
+        self._gates = {key: x for key, x in self._gates.items() if x.opens_mono > oldest_mono}
 
     def _gate(self, chosen: provider_class.ProviderClass) -> _Gate | None:
         # An edited class may well be served: what was refused before does not count.

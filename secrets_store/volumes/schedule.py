@@ -8,6 +8,9 @@ from collections.abc import Callable
 from secrets_store import tasks
 from secrets_store.volumes import table
 
+SLACK = 64
+"""So many calls may be kept beside four for each volume before those in vain are sorted out."""
+
 
 class Schedule:
     """Calls for each volume at its time; at rest it costs nothing.
@@ -24,11 +27,27 @@ class Schedule:
         self._numbers = itertools.count()
         self._wake = asyncio.Event()
 
+    def __len__(self) -> int:
+        return len(self._heap)
+
     def at(self, found: table.Volume, mono_s: float) -> None:
-        """Call for a volume at a time; an earlier call for it is made all the same."""
+        """Call for a volume at a time that it is due; an earlier call may be made all the same."""
+        if len(self._heap) > SLACK + 4 * len(self._table):
+            self._sort_out()
         heapq.heappush(self._heap, (mono_s, next(self._numbers), found))
         if self._heap[0][2] is found:
             self._wake.set()
+
+    def _sort_out(self) -> None:
+        """Drop calls for volumes that have gone, and for times at which a volume is not due."""
+        wanted = {
+            (found.record.target_path, mono_s): (mono_s, number, found)
+            for mono_s, number, found in self._heap
+            if self._table.get(found.record.target_path) is found
+            and mono_s in (found.check_due_mono, found.chores_due_mono)
+        }
+        self._heap = list(wanted.values())
+        heapq.heapify(self._heap)
 
     async def run(self) -> None:
         """Make the calls until cancelled."""

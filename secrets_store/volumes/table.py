@@ -100,6 +100,7 @@ class Table:
         self._volumes: dict[str, Volume] = {}
         self._running: dict[str, InFlight] = {}
         self._status_names: dict[str, str] = {}
+        self._unsaved: set[str] = set()
         self.locks = tasks.KeyedLocks()
 
     def __iter__(self) -> Iterator[Volume]:
@@ -154,13 +155,19 @@ class Table:
 
     async def save(self, found: Volume) -> None:
         """Let a volume's record outlive the process, if the disk allows."""
+        target = found.record.target_path
         try:
             await self._host.run(self._store.save, found.record)
         except OSError as error:
-            _log.error(
+            # Each check tries again, on a disk that may stay full for days.
+            _log.log(
+                logs.DEBUG if target in self._unsaved else logs.ERROR,
                 "record kept in memory only",
-                extra=logs.pairs(targetPath=found.record.target_path, reason=error.strerror),
+                extra=logs.pairs(targetPath=target, reason=error.strerror),
             )
+            self._unsaved.add(target)
+        else:
+            self._unsaved.discard(target)
 
     async def put(self, known: record.Record) -> Volume:
         """Record that a volume is complete, or what is new about it."""
@@ -169,8 +176,11 @@ class Table:
         return found
 
     async def drop(self, target_path: str) -> None:
-        """Forget a volume."""
-        self._volumes.pop(target_path, None)
+        """Forget a volume, and at once what only kubelet could give for it."""
+        gone = self._volumes.pop(target_path, None)
+        if gone is not None:
+            gone.handover = volume.EMPTY_HANDOVER
+        self._unsaved.discard(target_path)
         self.release_status_name(target_path)
         try:
             await self._host.run(self._store.drop, target_path)

@@ -216,3 +216,45 @@ async def test_a_question_that_is_wrong_is_not_answered_with_what_was_last_read(
     node.api.answer = errors.Rejected("no such version", status=400)
 
     assert type(await node.failure()) is errors.ClassMissing
+
+
+async def test_classes_that_were_read_in_vain_are_not_kept_for_ever(node: Node) -> None:
+    """Pods that never came up, of namespaces that come and go."""
+    names = [f"cls{number}" for number in range(classes.IDLE + 10)]
+    for name in names:
+        node.api.answer = an_object()
+        node.api.answer["metadata"]["name"] = name
+        await node.classes.get("shop", name)
+        node.classes.read_in_vain("shop", name, in_use={("shop", names[3])})
+
+    kept = [name for name in names if node.cache.last_read("shop", name)]
+
+    assert kept == [names[3], *names[10:]]
+
+
+async def test_a_class_that_is_as_it_was_read(node: Node) -> None:
+    node.cache.on_event(reflector.Synced())
+    assert not node.classes.outdated(await node.classes.get("shop", "cls"))
+
+
+async def test_a_class_that_was_edited_since_it_was_read(node: Node) -> None:
+    node.cache.on_event(reflector.Synced())
+    read = await node.classes.get("shop", "cls")
+    node.cache.on_event(reflector.Modified(store.Class.from_dict(an_object(2))))
+    assert node.classes.outdated(read)
+
+    # Another volume's check may have read it meanwhile.
+    node.api.answer = an_object(2)
+    assert not node.classes.outdated(await node.classes.get("shop", "cls"))
+    assert node.classes.outdated(read)
+
+
+async def test_a_class_that_was_forgotten_since_it_was_read(node: Node) -> None:
+    read = await node.classes.get("shop", "cls")
+    node.cache.forget("shop", "cls")
+
+    assert node.classes.outdated(read)
+
+
+async def test_of_a_class_nothing_is_known_while_the_watch_is_down(node: Node) -> None:
+    assert not node.classes.outdated(await node.classes.get("shop", "cls"))

@@ -172,3 +172,31 @@ async def test_a_volume_that_has_gone_is_not_called(node: Node) -> None:
         assert await node.clock.next_wait_s() is None
 
     assert node.called == ["/there"]
+
+
+async def test_calls_for_volumes_that_have_gone_are_not_kept(node: Node) -> None:
+    """With an interval of a day they would be, each with its volume, for a day."""
+    for number in range(1000):
+        node.at(f"/{number}", 86400.0)
+        await node.table.drop(f"/{number}")
+
+    assert len(node.schedule) <= schedule.SLACK + 1
+
+
+async def test_calls_at_times_that_were_given_up_are_not_kept(node: Node) -> None:
+    there = node.at("/there", 86400.0)
+    for number in range(1000):
+        there.check_due_mono = node.clock.now_s + 3600.0 + number
+        there.chores_due_mono = node.clock.now_s + 1800.0
+        node.schedule.at(there, there.check_due_mono)
+        node.schedule.at(there, there.chores_due_mono)
+
+    assert len(node.schedule) <= schedule.SLACK + 5
+    async with running(node):
+        assert await node.clock.next_wait_s() == 1800.0
+        node.clock.pass_s(1800.0)
+        await node.clock.next_wait_s()
+        assert node.called[-1] == "/there"
+        node.clock.pass_s(1800.0 + 999.0)
+        await node.clock.next_wait_s()
+    assert node.called[-1] == "/there"

@@ -3,12 +3,14 @@
 import asyncio
 import dataclasses
 import errno
+import logging
 import os
 from collections.abc import AsyncIterator
 
 import pytest
 
 from secrets_store import errors, tasks
+from secrets_store.log import Sealed
 from secrets_store.model import pod_status, record, volume
 from secrets_store.volumes import table
 
@@ -185,6 +187,35 @@ async def test_with_a_full_disk_a_volume_is_kept_in_memory(
     (line,) = caplog.records
     assert line.getMessage() == "record kept in memory only"
     assert line.__dict__["pairs"] == {"targetPath": "/t", "reason": os.strerror(errno.ENOSPC)}
+
+
+async def test_a_disk_that_stays_full_is_told_once_for_a_volume(
+    node: Node, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Every check writes a record: a hundred volumes would fill the log too."""
+    caplog.set_level(logging.INFO)
+    node.disk.full = True
+    for _ in range(3):
+        await node.table.put(a_record())
+    await node.table.put(a_record("/other"))
+    assert len(caplog.records) == 2
+
+    node.disk.full = False
+    await node.table.put(a_record())
+    node.disk.full = True
+    await node.table.put(a_record())
+
+    assert len(caplog.records) == 3
+
+
+async def test_what_only_kubelet_gives_goes_with_the_volume(node: Node) -> None:
+    """Others may hold on to a volume that is gone: a check under way, a call yet to come."""
+    found = await node.table.put(a_record())
+    found.handover = volume.Handover(Sealed("token"), Sealed({}), Sealed({}))
+
+    await node.table.drop("/t")
+
+    assert found.handover.empty
 
 
 @pytest.mark.parametrize("full", [False, True])
