@@ -234,8 +234,16 @@ def _retry_after(response: http_client.Response, now: float) -> float | None:
         text = response.headers.get("x-ratelimit-reset", "").strip()
     if text.isascii() and text.isdigit():
         return min(float(text[:9]), _LONGEST_RETRY_AFTER_S)
+    until = _timestamp(text)
+    if until is None:
+        return None
+    # By the server's own clock where it tells it: ours may go wrong by more than the wait.
+    said_at = _timestamp(response.headers.get("date", ""))
+    return min(max(until - (now if said_at is None else said_at), 0.0), _LONGEST_RETRY_AFTER_S)
+
+
+def _timestamp(date: str) -> float | None:
     try:
-        seconds = email.utils.parsedate_to_datetime(text).timestamp() - now
+        return email.utils.parsedate_to_datetime(date).timestamp()
     except (ValueError, OverflowError):
         return None
-    return min(max(seconds, 0.0), _LONGEST_RETRY_AFTER_S)

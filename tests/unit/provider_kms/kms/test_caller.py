@@ -201,6 +201,17 @@ class TestLimits:
         assert caught.value.retry_after_s == seconds
         assert bench.waits == []
 
+    @pytest.mark.parametrize("year", [2001, 2100], ids=["clock behind", "clock ahead"])
+    async def test_a_date_is_read_by_the_servers_own_clock(self, year: int) -> None:
+        then = {"retry_after": f"Sat, 01 Jan {year} 00:00:07 GMT"}
+        bench = Bench(
+            answer(429, date=f"Sat, 01 Jan {year} 00:00:00 GMT", **then), answer(200), chance=0.0
+        )
+
+        await bench.call()
+
+        assert bench.waits == [7.0]
+
     async def test_is_shared_by_all_who_ask_for_the_same(self) -> None:
         bench = Bench(answer(429, retry_after="40"), answer(200))
         with refused(errors.RateLimited):
