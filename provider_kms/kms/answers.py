@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from provider_kms import errors, sealed
+from provider_kms.model import token
 from provider_kms.model.secret import Folder, Listing, Secret
 
 
@@ -69,12 +70,12 @@ def login(body: bytes) -> tuple[sealed.Sealed[str], float]:
     Raises: Malformed.
     """
     root = load(body)
-    token, life = root.get("accessToken"), root.get("expiresIn")
-    if not isinstance(token, str) or not token or not all("!" <= c <= "~" for c in token):
+    bearer, life = root.get("accessToken"), root.get("expiresIn")
+    if not isinstance(bearer, str) or not token.usable(bearer):
         raise Malformed("it has no accessToken")
     if isinstance(life, bool) or not isinstance(life, int | float) or not 0 <= life < 1e12:
         raise Malformed("it has no expiresIn")
-    return sealed.Sealed(token), float(life)
+    return sealed.Sealed(bearer), float(life)
 
 
 def one(body: bytes, folder: Folder, key: str) -> Secret:
