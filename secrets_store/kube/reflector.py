@@ -32,6 +32,8 @@ RETRY_S = (0.5, 30.0)
 """Base and cap of the wait after a failure."""
 MISSING_S = (5.0, 300.0)
 """The same while a right or the kind itself is missing, which only an administrator changes."""
+ASKED_S = 60.0
+"""So long a server's wish to be left alone is heeded; a proxy may ask for a day."""
 SOUND_S = 5.0
 """A watch that has been open so long ends a row of failures."""
 
@@ -299,7 +301,7 @@ class Reflector(Generic[T]):
         base_s, cap_s = MISSING_S if _lasting(error) else RETRY_S
         wait_s = backoff.full_jitter(failures, base_s=base_s, cap_s=cap_s, uniform=self._uniform)
         asked_s = (error.retry_after_s if error is not None else None) or 0.0
-        self._pause(max(FLOOR_S, asked_s) + wait_s)
+        self._pause(max(FLOOR_S, min(asked_s, ASKED_S)) + wait_s)
 
     def _hand_over(self, event: Event[T]) -> None:
         try:

@@ -313,6 +313,14 @@ async def test_list_without_a_version_is_a_failure(
     assert s.pauses == [0.6]
 
 
+async def test_no_proxy_sends_a_watch_away_for_a_day(scene: Callable[..., Scene]) -> None:
+    s = scene()
+    s.server.behave(s.page("a"), s.behaviours.status(503, Retry_After="86400"), s.open())
+    start(s)
+    await s.wait(2)
+    assert s.pauses == [60.5]
+
+
 async def test_missing_kind_is_asked_for_slowly(scene: Callable[..., Scene]) -> None:
     s = scene(path=paths.classes(), whole=False)
     s.server.behave(s.behaviours.status(404), s.page("a"), s.open())
