@@ -13,6 +13,8 @@ from secrets_store.providers import client
 MIN_CONFIDENTIAL = 6
 """Shorter texts are not looked for in error messages: they would match by chance."""
 MAX_AUDITED = 50
+_HTML = {ord(x): f"\\u{ord(x):04x}" for x in "<>&"}
+"""Go's JSON encoder writes these so, in whatever text."""
 
 
 def build(
@@ -90,12 +92,14 @@ def _confidential(handover: volume.Handover) -> Iterator[str]:
 def _forms(text: str) -> Iterable[str]:
     """Return a text as it is, and as programs write it into JSON, URLs and base64."""
     plain = text.encode()
+    in_json = [json.dumps(text, ensure_ascii=plain_ascii)[1:-1] for plain_ascii in (True, False)]
     return dict.fromkeys(
         (
             text,
-            json.dumps(text)[1:-1],
-            json.dumps(text, ensure_ascii=False)[1:-1],
+            *in_json,
+            *(form.translate(_HTML) for form in in_json),
             urllib.parse.quote(text, safe=""),
+            urllib.parse.quote_plus(text, safe=""),
             base64.b64encode(plain).decode().rstrip("="),
             base64.urlsafe_b64encode(plain).decode().rstrip("="),
         )
