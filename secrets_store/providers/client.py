@@ -7,6 +7,7 @@ Source: provider-wire §1, §3, §8.
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import grpc
 import grpc.aio
@@ -23,6 +24,7 @@ MAX_ERROR_CHARACTERS = 2048
 Identity = tuple[int, int, int]
 """Device, inode and time of change of a socket file."""
 _TOO_LARGE = "received message larger than max"
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -103,7 +105,7 @@ class Client:
             raise _failure(error, ()) from None
         finally:
             await self._end_call()
-        return str(answer.runtime_version)
+        return str(_read(answer).runtime_version)
 
     async def mount(self, question: Question, timeout_s: float) -> Answer:
         """Ask for the contents of a volume.
@@ -128,6 +130,7 @@ class Client:
             raise _failure(error, question.confidential.open()) from None
         finally:
             await self._end_call()
+        response = _read(response)
         if response.error.code:
             code = scrub(response.error.code, question.confidential.open())
             raise errors.ProviderFailed(
@@ -158,6 +161,16 @@ class Client:
         self._calls -= 1
         if self._closing and not self._calls:
             await self._channel.close()
+
+
+def _read(answer: T | None) -> T:
+    """Return an answer, in whose place the library has nothing if it was no message."""
+    if answer is None:
+        raise errors.ProviderFailed(
+            "rpc error: code = Internal desc = the provider's answer cannot be read",
+            code=errors.Code.INTERNAL,
+        )
+    return answer
 
 
 def scrub(text: str, confidential: Sequence[str]) -> str:

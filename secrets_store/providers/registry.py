@@ -80,10 +80,15 @@ class Registry:
             return self.alive(name)
         return identity != channel.identity
 
-    async def drop(self, name: str) -> None:
-        """Forget a channel; the next `connect` looks for the socket again."""
-        known = self._known.pop(name, None)
-        if known is not None:
+    async def drop(self, name: str, channel: client.Client | None = None) -> None:
+        """Forget a channel; the next `connect` looks for the socket again.
+
+        Args:
+            channel: The one that is of no use; one that was made since stays. None: whichever.
+        """
+        known = self._known.get(name)
+        if known is not None and channel in (None, known):
+            del self._known[name]
             await known.close()
 
     def in_use(self) -> dict[str, client.Client]:

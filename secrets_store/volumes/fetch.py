@@ -26,7 +26,7 @@ class Fetcher:
             return await channel.mount(question, timeout_s)
         except errors.ProviderFailed as error:
             if _unavailable(error):
-                await self._providers.drop(question.provider)
+                await self._providers.drop(question.provider, channel)
             raise
 
     def answers(self, provider: str) -> bool:
@@ -60,7 +60,7 @@ class Fetcher:
             except errors.ProviderFailed as error:
                 if not _unavailable(error):
                     raise
-                await self._providers.drop(name)
+                await self._providers.drop(name, channel)
                 if not self._providers.alive(name):
                     continue
                 attempts += 1

@@ -442,3 +442,32 @@ async def test_many_calls_share_one_connection(
     await asyncio.gather(*(channel.mount(question(), 3.0) for _ in range(50)))
 
     assert stand_in.peak == 50
+
+
+async def test_an_answer_that_cannot_be_read_is_the_provider_s_failure(
+    directories: tuple[pathlib.Path, pathlib.Path],
+) -> None:
+    """A path that is no UTF-8 is enough; the library then returns nothing, without a word."""
+
+    async def broken(request: bytes, context: object) -> bytes:
+        return b"\x1a\x03\x0a\x01\xff"
+
+    methods = {name: grpc.unary_unary_rpc_method_handler(broken) for name in ("Mount", "Version")}
+    handler = grpc.method_handlers_generic_handler("v1alpha1.CSIDriverProvider", methods)
+    path = str(directories[0] / "kms.sock")
+    server = await rpc.serve(path, [lambda core: core.add_generic_rpc_handlers((handler,))])
+    made = client.Client(path, (0, 0, 0), max_receive_bytes=LIMIT_BYTES)
+
+    try:
+        error = await failure(made)
+        with pytest.raises(errors.ProviderFailed) as caught:
+            await made.version(3.0)
+    finally:
+        await made.close()
+        await server.stop(0)
+
+    for told in (error, caught.value):
+        assert (told.status_code, str(told)) == (
+            Code.INTERNAL,
+            "rpc error: code = Internal desc = the provider's answer cannot be read",
+        )

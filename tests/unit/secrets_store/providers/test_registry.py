@@ -321,6 +321,20 @@ async def test_a_dropped_channel_is_looked_for_again(
         assert await ask(known) == b"x"
 
 
+async def test_who_heard_of_an_old_channel_drops_no_newer_one(
+    known: registry.Registry, directories: Directories
+) -> None:
+    """Of many calls that fail together, the last must not close what the first has opened."""
+    async with serving(directories[0], "kms", b"x"):
+        old = await known.connect("kms")
+        await known.drop("kms", old)
+        new = await known.connect("kms")
+
+        await known.drop("kms", old)
+
+        assert known.in_use() == {"kms": new}
+
+
 async def test_an_old_channel_s_calls_end_after_its_provider_was_replaced(
     known: registry.Registry, directories: Directories
 ) -> None:
