@@ -67,7 +67,7 @@ class Freshness(Collector):
             one = sums.setdefault((known.pod.namespace, known.class_name, known.provider), _Sum())
             one.mounted += 1
             one.last_check_s = min(one.last_check_s, known.last_check_s)
-            if found.failures:
+            if found.stale:
                 one.stale_s = max(one.stale_s, now_s - known.last_check_s)
             awaiting += found.awaits_handover
         return sums, awaiting

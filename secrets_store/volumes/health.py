@@ -53,7 +53,7 @@ def _judge(found: table.Volume, usage: mount.Usage) -> Report:
         if checked
         else "never"
     )
-    if found.failures:
+    if found.stale:
         message = f"{found.failures} refreshes failed in a row, contents are as of {when}"
         return Report(usage, abnormal=True, message=message)
     return Report(usage, abnormal=False, message=f"contents checked {when}")

@@ -31,7 +31,7 @@ class Volume:
         record: What is known for good.
         handover: What kubelet last gave; EMPTY_HANDOVER after a restart.
         handover_ends_s: Unix time from which the handover is of no use any more.
-        failures: Checks that failed in a row.
+        failures: Checks in a row that failed, or whose Secrets could not be written.
         check_due_mono: When the contents are to be checked; None: not by time.
         chores_due_mono: When what a publish or refresh left undone is tried again.
         chores: Attempts at the chores so far; 0 if nothing is undone.
@@ -61,6 +61,11 @@ class Volume:
     condition: pod_status.Condition | None = None
     retry_secrets: bool = False
     seen_mono: float = 0.0
+
+    @property
+    def stale(self) -> bool:
+        """True if the last check has failed; Secrets that cannot be written make nothing old."""
+        return self.failures > 0 and not (self.condition is not None and self.condition.fresh)
 
 
 class InFlight:

@@ -10,6 +10,7 @@ import grpc.aio
 import pytest
 import yaml
 
+from csi_spec import csi_pb2
 from devkit import stage
 from tests.contract.secrets_store.conftest import Driver, Start, eventually
 
@@ -233,6 +234,20 @@ async def test_what_the_api_server_rejects_is_not_asked_for_again_soon(driver: D
     await driver.publish(uid, class_name="synced", context=context("web-1"))
     await eventually(lambda: driver.events("FailedToCreateSecret"))
     assert (due_in_s(driver) or 0.0) > 3000.0
+
+
+async def test_secrets_that_may_not_be_written_make_no_contents_old(driver: Driver) -> None:
+    """As where the rights for copies are not installed, the default of upstream's chart."""
+    driver.api.create(stage.class_object("synced", secretObjects=SYNCED))
+    uid = replica_pod(driver)
+    driver.api.faults.add(resource="secrets", code=403)
+    volume = await driver.publish(uid, class_name="synced", context=context("web-1"))
+    labels = {"namespace": "default", "secretproviderclass": "synced", "provider": "fake"}
+    assert driver.app.metrics.registry.get_sample_value("secrets_store_stale_seconds", labels) == 0
+    stats = await driver.csi.NodeGetVolumeStats(
+        csi_pb2.NodeGetVolumeStatsRequest(volume_id=f"csi-{uid}-secrets", volume_path=str(volume))
+    )
+    assert not stats.volume_condition.abnormal
 
 
 async def test_of_two_failures_the_one_that_passes_sets_the_pace(driver: Driver) -> None:
