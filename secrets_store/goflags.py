@@ -6,6 +6,7 @@ no flag ends the parsing. Source: Go package flag. docs/decisions tells why no l
 """
 
 import dataclasses
+import json
 import re
 from collections.abc import Mapping, Sequence
 
@@ -105,13 +106,19 @@ def _convert(flag: Flag, text: str) -> Value:
             return _integer(text)
         if flag.kind == "duration":
             return duration.parse(text)
+        return text
+    except OverflowError:
+        reason = "value out of range"
     except ValueError:
-        what = "boolean value" if flag.kind == "bool" else "value"
-        preposition = "for" if flag.kind == "bool" else "for flag"
-        raise UsageError(
-            f'invalid {what} "{text}" {preposition} -{flag.name}: parse error'
-        ) from None
-    return text
+        reason = "parse error"
+    what = "boolean value" if flag.kind == "bool" else "value"
+    preposition = "for" if flag.kind == "bool" else "for flag"
+    raise UsageError(f"invalid {what} {_quoted(text)} {preposition} -{flag.name}: {reason}")
+
+
+def _quoted(text: str) -> str:
+    """Quote a value so that it stays on its line, as Go's %q does."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _boolean(text: str) -> bool:
@@ -129,5 +136,5 @@ def _integer(text: str) -> int:
         raise ValueError(text)
     number = int(text, 8 if _OCTAL.fullmatch(text) else 0)
     if not -(2**63) <= number < 2**63:
-        raise ValueError(text)
+        raise OverflowError(text)
     return number

@@ -138,13 +138,16 @@ def test_integers(text: str, number: int) -> None:
                 "1__0",
                 " 1",
                 "1 ",
-                "1\n",
                 "٥",
                 "−5",
-                "9223372036854775808",
-                "-9223372036854775809",
                 "9" * 5000,
             )
+        ),
+        (["-port=1\n"], r'invalid value "1\n" for flag -port: parse error'),
+        (['-port="1"'], r'invalid value "\"1\"" for flag -port: parse error'),
+        *(
+            ([f"-port={text}"], f'invalid value "{text}" for flag -port: value out of range')
+            for text in ("9223372036854775808", "-9223372036854775809", "0x10000000000000000")
         ),
     ],
 )
