@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, ParamSpec, Protocol, TypeVar
 
+from secrets_store import errors
 from secrets_store import log as logs
 
 _log = logs.get(__name__)
@@ -95,9 +96,17 @@ class Background:
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _log.debug("task ended with an error", extra=logs.pairs(task=task.get_name()),
-                       exc_info=error)  # fmt: skip
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        # A failure of the tree is told by whoever awaits the task; anything else is a fault in this
+        # program, which in a task that nobody awaits would otherwise never show.
+        level = logs.DEBUG if isinstance(error, errors.DriverError) else logs.ERROR
+        _log.log(
+            level,
+            "task ended with an error",
+            extra=logs.pairs(task=task.get_name()),
+            exc_info=error,
+        )
 
 
 class TaskEnded(Exception):

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from secrets_store import tasks
+from secrets_store import errors, tasks
 
 # -- the clock ---------------------------------------------------------------------------------
 
@@ -154,18 +154,27 @@ async def test_nothing_to_drain() -> None:
     await tasks.Background().drain(0.0)
 
 
-async def test_a_failed_background_task_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    ("error", "level"),
+    [
+        pytest.param(ValueError("odd"), logging.ERROR, id="a fault in this program"),
+        pytest.param(errors.VolumeAbsent("gone"), logging.DEBUG, id="one that is answered"),
+    ],
+)
+async def test_a_failed_background_task_is_logged(
+    caplog: pytest.LogCaptureFixture, error: Exception, level: int
+) -> None:
     background = tasks.Background()
 
     async def work() -> None:
-        raise ValueError("odd")
+        raise error
 
     with caplog.at_level(logging.DEBUG, "secrets_store.tasks"):
         background.spawn("some work", work())
         await background.drain(4.0)
 
     (record,) = caplog.records
-    assert record.message == "task ended with an error"
+    assert (record.levelno, record.message) == (level, "task ended with an error")
     assert record.__dict__["pairs"] == {"task": "some work"}
 
 
