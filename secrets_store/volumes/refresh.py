@@ -41,7 +41,8 @@ REST_S = 60.0
 UNPLANNED_ATTEMPT = 4
 """How patiently a class is asked for while nobody answers; the watch tells when it is back."""
 
-_LASTING = (errors.Forbidden, errors.Rejected)
+_LASTING = frozenset({400, 403, 413, 422})
+"""HTTP statuses of refusals that somebody has to do something about; 401 passes by itself."""
 _log = logs.get(__name__)
 
 
@@ -93,6 +94,8 @@ class Refresher:
 
     def schedule(self, found: table.Volume, chosen: provider_class.ProviderClass) -> None:
         """Set the time of a volume's next check from its class and its last check."""
+        if found.asked is None:
+            found.asked = _asked(chosen)
         interval_s = self._interval_s(chosen)
         if interval_s is None:
             found.check_due_mono = None
@@ -135,10 +138,16 @@ class Refresher:
             if known.pod.namespace == namespace and known.class_name == name:
                 self.adopted(found)
 
-    def requested_at(self, pod_uid: str, requested_s: float) -> None:
-        """Check the volumes of a pod whose user asked for it, unless that was done since."""
+    def requested_at(self, pod_uid: str, requested_s: float, *, edited: bool) -> None:
+        """Check the volumes of a pod whose user asked for it, unless that was done since.
+
+        Args:
+            edited: The request was seen to be made just now. That is believed, whatever time it
+                names: clocks differ, and most write whole seconds.
+        """
         for found in self._table:
-            if found.record.pod.uid == pod_uid and requested_s > found.record.last_check_s:
+            due_now = edited or requested_s > found.record.last_check_s
+            if found.record.pod.uid == pod_uid and due_now:
                 self.request(found)
 
     async def first_report(
@@ -168,7 +177,7 @@ class Refresher:
         found.failures = found.failures + 1 if mendable else 0
         found.retry_secrets = bool(mendable)
         if mendable:
-            lasting = all(isinstance(x.cause, _LASTING) for x in mendable)
+            lasting = all(x.cause.status in _LASTING for x in mendable)
             wait_s = LASTING_RETRY_S if lasting else self._backoff_s(found.failures)
             # Never later than by the interval: the files are not to wait for the Secrets.
             regular_mono = found.check_due_mono
@@ -259,9 +268,9 @@ class Refresher:
         if not found.record.provider:
             # Adopted; what it was fetched with is not known, but who is asked next.
             found.record = dataclasses.replace(found.record, provider=chosen.provider)
-        requested_s = provider_class.refresh_requested_s(chosen.annotations)
+        asked = self._asks(found, chosen)
         self.schedule(found, chosen)
-        if found.requested or (requested_s is not None and requested_s > found.record.last_check_s):
+        if found.requested or asked:
             self.request(found)
         elif found.retry_secrets:
             self._check_in(found, 0.0)
@@ -269,6 +278,14 @@ class Refresher:
             self._calm(found)
         elif _edited(found, chosen):
             self._check_in(found, 0.0)
+
+    def _asks(self, found: table.Volume, chosen: provider_class.ProviderClass) -> bool:
+        """Tell whether somebody has asked for a check of a class's volumes, as in `requested_at`."""
+        before, found.asked = found.asked, _asked(chosen)
+        requested_s = provider_class.refresh_requested_s(chosen.annotations)
+        if requested_s is None or found.asked == before:
+            return False
+        return before is not None or requested_s > found.record.last_check_s
 
     def _calm(self, found: table.Volume) -> None:
         """Take back that something failed: no check is going to come that could do it."""
@@ -298,7 +315,7 @@ class Refresher:
             closed_s *= random.uniform(1.0, 1.1)  # noqa: S311 - spreads load
             self._hold(found, closed_s, self._gates.reason(chosen))
             return
-        found.requested = False
+        found.requested, found.asked = False, _asked(chosen)
         try:
             answer = await self._fetcher.once(
                 self._question(found, chosen), timeout_s=PROVIDER_TIMEOUT_S
@@ -388,6 +405,10 @@ class Refresher:
         self._journal.refresh_failed(
             found.record, error, failures=found.failures, retry_in_s=wait_s
         )
+
+
+def _asked(chosen: provider_class.ProviderClass) -> str:
+    return chosen.annotations.get(provider_class.REFRESH_REQUESTED_AT, "")
 
 
 def _edited(found: table.Volume, chosen: provider_class.ProviderClass) -> bool:

@@ -49,10 +49,18 @@ class Refused(Exception):
     def reason(self) -> str:
         """What could not be done and why; of a right that is missing also where it comes from."""
         told = f"failed to {self.verb} {self.resource}: {self.error}"
-        if self.error.status == 403:
+        if is_denial(self.error):
             role = SYNC_ROLE if self.resource == "secrets" else BASE_ROLE
             told += f" (the right to {self.verb} {self.resource} comes with ClusterRole {role})"
         return told
+
+
+def is_denial(error: errors.ApiError) -> bool:
+    """Tell whether a right is missing; admission, a quota say, refuses with the same status.
+
+    Source: Kubernetes' words of an authorizer's refusal, ``User "…" cannot VERB resource …``.
+    """
+    return error.status == 403 and " cannot " in error.message
 
 
 class Requests:

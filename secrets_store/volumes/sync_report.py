@@ -113,9 +113,7 @@ def refused(told: str, class_name: str, refusal: secret_requests.Refused) -> Out
 
 
 def _is_denial(failure: errors.SecretRejected) -> bool:
-    return isinstance(failure, errors.SecretNotWritten) and isinstance(
-        failure.cause, errors.Forbidden
-    )
+    return isinstance(failure, errors.SecretNotWritten) and secret_requests.is_denial(failure.cause)
 
 
 def _names(outcomes: Iterable[Outcome], result: Result) -> tuple[str, ...]:

@@ -236,6 +236,19 @@ async def test_what_the_api_server_rejects_is_not_asked_for_again_soon(driver: D
     assert (due_in_s(driver) or 0.0) > 3000.0
 
 
+async def test_to_be_unknown_to_the_api_server_for_a_moment_is_no_missing_right(
+    driver: Driver,
+) -> None:
+    """401 comes while it starts or changes its keys; Secrets are not to wait an hour for that."""
+    driver.api.create(stage.class_object("synced", secretObjects=SYNCED))
+    uid = replica_pod(driver)
+    fault = driver.api.faults.add(resource="secrets", code=401)
+    await driver.publish(uid, class_name="synced", context=context("web-1"))
+    assert (due_in_s(driver) or 3600.0) < 300.0
+    driver.api.faults.remove(fault)
+    await eventually(lambda: secret(driver), 6.0)
+
+
 async def test_secrets_that_may_not_be_written_make_no_contents_old(driver: Driver) -> None:
     """As where the rights for copies are not installed, the default of upstream's chart."""
     driver.api.create(stage.class_object("synced", secretObjects=SYNCED))

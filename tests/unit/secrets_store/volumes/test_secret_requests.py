@@ -24,24 +24,28 @@ def test_another_look_is_worth_it_only_where_somebody_else_was_faster(
     assert secret_requests.Refused(verb, error).overtaken is overtaken
 
 
+RIGHT = 'secrets is forbidden: User "driver" cannot patch resource "secrets" in namespace "shop"'
+QUOTA = 'secrets "app" is forbidden: exceeded quota: all, requested: count/secrets=1'
+ENDING = 'secrets "app" is forbidden: unable to create new content in namespace shop'
+
+
 @pytest.mark.parametrize(
-    ("resource", "status", "told"),
+    ("resource", "error", "role"),
     [
-        (
-            "secrets",
-            403,
-            "failed to patch secrets: no (the right to patch secrets comes with ClusterRole "
-            "secretprovidersyncing-role)",
-        ),
-        (
-            "pods",
-            403,
-            "failed to patch pods: no (the right to patch pods comes with ClusterRole "
-            "secretproviderclasses-role)",
-        ),
-        ("secrets", 401, "failed to patch secrets: no"),
+        ("secrets", errors.Forbidden(RIGHT, status=403), "secretprovidersyncing-role"),
+        ("pods", errors.Forbidden(RIGHT, status=403), "secretproviderclasses-role"),
+        # Admission refuses with the same status; no role would help.
+        ("secrets", errors.Forbidden(QUOTA, status=403), ""),
+        ("secrets", errors.Forbidden(ENDING, status=403), ""),
+        ("secrets", errors.Forbidden("Unauthorized", status=401), ""),
+        ("secrets", errors.Rejected("cannot be", status=422), ""),
     ],
 )
-def test_reason_names_the_right(resource: str, status: int, told: str) -> None:
-    error = errors.Forbidden("no", status=status)
-    assert secret_requests.Refused("patch", error, resource=resource).reason == told
+def test_reason_names_the_right_where_one_is_missing(
+    resource: str, error: errors.ApiError, role: str
+) -> None:
+    told = secret_requests.Refused("patch", error, resource=resource).reason
+
+    hint = f" (the right to patch {resource} comes with ClusterRole {role})" if role else ""
+    assert told == f"failed to patch {resource}: {error}{hint}"
+    assert secret_requests.is_denial(error) is bool(role)

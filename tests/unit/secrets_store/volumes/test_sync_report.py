@@ -16,7 +16,11 @@ def rejected(name: str, reason: str = "why") -> errors.SecretRejected:
 
 
 def denied(name: str) -> errors.SecretRejected:
-    refusal = secret_requests.Refused("get", errors.Forbidden("no", status=403))
+    return refused(name, 'User "driver" cannot get resource "secrets"')
+
+
+def refused(name: str, message: str) -> errors.SecretRejected:
+    refusal = secret_requests.Refused("get", errors.Forbidden(message, status=403))
     failure = sync_report.refused(f"shop/{name}", "shop/cls", refusal).failure
     assert failure is not None
     return failure
@@ -99,3 +103,12 @@ def test_refusal_keeps_its_cause() -> None:
     assert isinstance(failure.failure, errors.SecretNotWritten)
     assert failure.failure.cause is cause
     assert failure.failure.status_code is errors.Code.UNAVAILABLE
+
+
+def test_a_quota_hides_no_right_that_is_missing(told: pytest.LogCaptureFixture) -> None:
+    failures = sync_report.FailureLog()
+    failures.tell("shop/cls", [refused("a", "exceeded quota")])
+
+    failures.tell("shop/two", [denied("c")])
+
+    assert len(told.records) == 2
