@@ -49,6 +49,9 @@ class Node(csi_pb2_grpc.NodeServicer):
         except errors.DriverError as error:
             self._metrics.publish_failed(error.provider, error.metric_type)
             raise
+        except Exception:
+            self._metrics.publish_failed("", errors.DriverError.error_type)
+            raise
         self._metrics.publish_ok(provider)
         return csi_pb2.NodePublishVolumeResponse()
 
@@ -59,7 +62,7 @@ class Node(csi_pb2_grpc.NodeServicer):
     ) -> csi_pb2.NodeUnpublishVolumeResponse:
         try:
             await self._unpublisher.unpublish(volume.UnpublishRequest.from_proto(request))
-        except errors.DriverError:
+        except Exception:
             self._metrics.unpublish_failed()
             raise
         self._metrics.unpublish_ok()

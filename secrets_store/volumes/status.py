@@ -47,7 +47,8 @@ class StatusWriter:
         if self._current(found.status, wanted):
             return
         found.status = await self._threads.run(self._put, wanted, first, deadline_s)
-        if "conditions" in wanted["status"] and "conditions" not in found.status["status"]:
+        kept = found.status.get("status") or {}
+        if "conditions" in wanted["status"] and "conditions" not in kept:
             self._conditions = False
 
     def _current(self, written: dict[str, Any] | None, wanted: dict[str, Any]) -> bool:

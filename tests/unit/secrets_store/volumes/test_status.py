@@ -31,7 +31,7 @@ class Memory(client.Client):
         self.objects: dict[str, Json] = {}
         self.asked: list[tuple[str, Json]] = []
         self.refusals: dict[str, list[errors.ApiError]] = {}
-        self.prunes = False
+        self.prunes = self.apart = False
         self._versions = 0
         self._lock = threading.Lock()
 
@@ -78,6 +78,8 @@ class Memory(client.Client):
         kept["metadata"] |= {"resourceVersion": str(self._versions), "managedFields": ["large"]}
         if self.prunes:
             kept["status"].pop("conditions", None)
+        if self.apart:
+            kept.pop("status", None)
         return copy.deepcopy(kept)
 
 
@@ -229,6 +231,16 @@ async def test_a_refusal_is_passed_on_after_one_try(node: Node, error: errors.Ap
 
     assert node.api.verbs() == ["create"]
     assert node.volume.status is None
+
+
+async def test_a_crd_that_keeps_the_status_apart_fails_no_publish(node: Node) -> None:
+    """One with the status subresource: what is posted to the object itself loses its status."""
+    node.api.apart = True
+
+    await node.write(first=True)
+
+    assert node.volume.status is not None
+    assert "status" not in node.api.objects[ONE]
 
 
 async def test_conditions_that_the_crd_prunes_are_sent_once(node: Node) -> None:
