@@ -275,12 +275,12 @@ class App:
             ),
         ]
 
-    def _pod_wishes(self, pod: store.Pod) -> None:
+    def _pod_wishes(self, pod: store.Pod, known: bool) -> None:
         requested_s = provider_class.refresh_requested_s(
             {provider_class.REFRESH_REQUESTED_AT: pod.wishes.refresh_requested_at}
         )
         if requested_s is not None:
-            self.refresher.requested_at(pod.uid, requested_s)
+            self.refresher.requested_at(pod.uid, requested_s, edited=known)
 
     def _class_changed(self, namespace: str, name: str) -> None:
         self.refresher.class_changed(namespace, name)
@@ -320,6 +320,7 @@ def main(chosen: settings.Settings) -> None:
     Raises: errors.ConfigurationError.
     """
     logs.setup(verbosity=chosen.verbosity, as_json=chosen.log_format_json)
+    logs.catch_all()
     counted = metrics.Metrics()
     api = client.Client(
         credentials.load(chosen.kubeconfig), user_agent=_user_agent(), observe=counted.api_request

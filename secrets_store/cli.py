@@ -76,8 +76,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
         app.main(chosen)
     except errors.ConfigurationError as error:
-        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        _tell(error, as_json=chosen.log_format_json)
         sys.exit(1)
+
+
+def _tell(error: errors.ConfigurationError, *, as_json: bool) -> None:
+    """Say why the driver does not start: to people in a sentence, to a collector of JSON in it."""
+    if not as_json:
+        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        return
+    from secrets_store import log
+
+    log.setup(verbosity=0, as_json=True)
+    log.get(__name__).critical("driver cannot start", extra=log.pairs(err=str(error)))
 
 
 def _end(*_: object) -> None:

@@ -68,6 +68,32 @@ def setup(*, verbosity: int, as_json: bool) -> None:
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
+def catch_all() -> None:
+    """Log what nobody catches, and warnings, instead of letting Python print them.
+
+    Its own words are no log lines, and they show the text of any exception.
+    """
+    logging.captureWarnings(True)
+    sys.excepthook = lambda kind, error, trace: _uncaught("uncaught error", (kind, error, trace))
+    threading.excepthook = _uncaught_in_thread
+    sys.unraisablehook = _uncaught_nowhere
+
+
+def _uncaught(what: str, info: tuple[Any, Any, Any], level: int = logging.CRITICAL) -> None:
+    get(__name__).log(level, what, exc_info=info)
+
+
+def _uncaught_in_thread(told: "threading.ExceptHookArgs") -> None:
+    if told.exc_type is not SystemExit:
+        info = (told.exc_type, told.exc_value, told.exc_traceback)
+        _uncaught("uncaught error in a thread", info, ERROR)
+
+
+def _uncaught_nowhere(told: "sys.UnraisableHookArgs") -> None:
+    info = (told.exc_type, told.exc_value, told.exc_traceback)
+    _uncaught("uncaught error where none can be raised", info, ERROR)
+
+
 def _facts(record: logging.LogRecord) -> dict[str, object]:
     facts: dict[str, object] = dict(getattr(record, "pairs", {}))
     error = record.exc_info[1] if record.exc_info else None

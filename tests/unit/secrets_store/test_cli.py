@@ -188,6 +188,15 @@ def test_a_value_that_cannot_be_used_ends_with_1(
     assert err.count("\n") == 1
 
 
+def test_a_value_that_cannot_be_used_is_told_as_json_where_logs_are() -> None:
+    told = run("-log-format-json", "-tmpfs-size=-1")
+
+    assert (told.returncode, told.stdout) == (1, "")
+    line = json.loads(told.stderr)
+    assert (line["level"], line["message"]) == ("critical", "driver cannot start")
+    assert line["error"].startswith("tmpfs-size must not be negative")
+
+
 def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "secrets_store", *words],

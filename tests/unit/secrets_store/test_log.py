@@ -3,6 +3,8 @@ import logging
 import pickle
 import re
 import secrets
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -283,3 +285,56 @@ def test_a_record_that_cannot_be_rendered_says_nothing_of_its_values(
     assert canary not in sink.getvalue()
     assert re.search(r"log record not rendered.*reason.*TypeError", sink.getvalue())
     assert "still logging" in sink.getvalue()
+
+
+UNCAUGHT = """
+import sys, threading, warnings
+from secrets_store import log
+log.setup(verbosity=0, as_json=AS_JSON)
+log.catch_all()
+secret = sys.argv[1]
+
+class Odd:
+    def __del__(self):
+        raise ValueError(secret)
+
+def fail():
+    raise LookupError(secret)
+
+thread = threading.Thread(target=fail)
+thread.start()
+thread.join()
+quiet = threading.Thread(target=sys.exit)
+quiet.start()
+quiet.join()
+Odd()
+warnings.warn("old ways", UserWarning)
+raise OSError(secret)
+"""
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_what_nobody_catches_is_a_line_like_any_other(as_json: bool) -> None:
+    secret = secrets.token_hex()
+
+    ended = subprocess.run(
+        [sys.executable, "-c", UNCAUGHT.replace("AS_JSON", str(as_json)), secret],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=15,
+    )
+
+    assert ended.returncode == 1
+    assert secret not in ended.stderr
+    found = ended.stderr.splitlines(keepends=True)
+    if not as_json:
+        assert [line[:1] for line in found if KLOG.fullmatch(line)] == ["E", "E", "W", "F"]
+    else:
+        told = [json.loads(line) for line in found]
+        assert [(x["level"], x["message"].partition(":")[0], x.get("error")) for x in told] == [
+            ("error", "uncaught error in a thread", "LookupError"),
+            ("error", "uncaught error where none can be raised", "ValueError"),
+            ("warn", "<string>", None),
+            ("critical", "uncaught error", "OSError"),
+        ]
