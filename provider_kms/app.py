@@ -1,6 +1,7 @@
 """The composition root: builds all objects, starts them in order, stops them in reverse."""
 
 import asyncio
+import concurrent.futures
 import functools
 import random
 import signal
@@ -26,6 +27,10 @@ from provider_kms.kms import api, caller, pools
 GRACE_S = 10.0
 """How long Mounts in progress may take after the signal to stop."""
 SWEEP_S = 10.0
+THREADS = 64
+"""Most of them wait for name servers: asyncio looks names up in threads, and cannot take back one
+whose server is silent. With its own number, six on two cores, a class that names such a host would
+hold up every other Mount; idle ones are not started."""
 _USER_AGENT = f"hanzo-kms-csi-provider/{settings.VERSION}"
 
 _log = log.get(__name__)
@@ -82,6 +87,8 @@ class App:
 
         Raises: OSError, ValueError: an address is taken or malformed.
         """
+        threads = concurrent.futures.ThreadPoolExecutor(THREADS, thread_name_prefix="blocking")
+        asyncio.get_running_loop().set_default_executor(threads)
         if self._flags.config:
             log.set_verbosity(self.settings.verbosity)
         host, port = self._flags.health_address()

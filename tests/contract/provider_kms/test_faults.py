@@ -9,6 +9,7 @@ import dataclasses
 import io
 import json
 import secrets
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -486,6 +487,20 @@ async def test_a_name_that_does_not_exist_is_tried_once(stage: Stage) -> None:
     assert error.code() is Code.UNAVAILABLE
     assert "its name is not found" in error.details()
     assert "tries" not in error.details()
+
+
+async def test_names_that_nobody_answers_hold_up_no_other_mount(stage: Stage) -> None:
+    # So does a look-up whose name server is silent: a thread of the loop, for some ten seconds.
+    answered = threading.Event()
+    loop = asyncio.get_running_loop()
+    lookups = [loop.run_in_executor(None, answered.wait) for _ in range(40)]
+    try:
+        answer = await stage.mount({"secretPath": "/override", "keys": "*"}, timeout=5)
+    finally:
+        answered.set()
+        await asyncio.gather(*lookups)
+
+    assert contents(answer) == {"SHARED_KEY": b"high"}
 
 
 @pytest.mark.parametrize(
