@@ -39,7 +39,8 @@ class Settings:
         allow_default_audience: make tokens by TokenRequest for `useDefaultAudience`.
         api_version: KMS API for classes that name none.
         cache_bound_s: how long a read is believed at a first mount.
-        refresh_bound_s: the same at a refresh, a request that says what the volume holds.
+        refresh_bound_s: the same at a refresh, a request that says what the volume holds. Short:
+            who changes a secret and asks for a refresh at once must not be told what was before.
         login_max_age_s: longest use of one login, whatever life the KMS gives it.
         mount_timeout_s: longest Mount, if the caller does not set an earlier deadline.
         max_message_bytes: largest answer to the driver.
@@ -59,7 +60,7 @@ class Settings:
     allow_default_audience: bool = False
     api_version: str = "v3"
     cache_bound_s: float = 5.0
-    refresh_bound_s: float = 1.0
+    refresh_bound_s: float = 0.2
     login_max_age_s: float = 3600.0
     mount_timeout_s: float = 30.0
     max_message_bytes: int = DRIVER_MESSAGE_BYTES

@@ -172,10 +172,11 @@ class Pods(_Follower[Pod]):
     """This node's pods, by uid.
 
     Args:
-        on_wish: Told a pod whose annotations of ours are new or have changed.
+        on_wish: Told a pod whose annotations of ours are new or have changed, and whether the pod
+            was known without them.
     """
 
-    def __init__(self, on_wish: Callable[[Pod], None] = lambda pod: None) -> None:
+    def __init__(self, on_wish: Callable[[Pod, bool], None] = lambda pod, known: None) -> None:
         super().__init__()
         self._on_wish = on_wish
         self._pods: dict[str, Pod] = {}
@@ -214,7 +215,7 @@ class Pods(_Follower[Pod]):
         if item.terminating:
             self._end(item.uid, "the pod is being deleted")
         if item.wishes != (before.wishes if before else NO_WISHES):
-            self._on_wish(item)
+            self._on_wish(item, before is not None)
 
     def _drop(self, item: Pod) -> None:
         self._pods.pop(item.uid, None)

@@ -81,12 +81,32 @@ class ProviderClass:
         _ = self.default_mode
 
 
+def refresh_request(annotations: Mapping[str, str]) -> str:
+    """Return the request for a refresh on a class or a pod as written; empty for none."""
+    return annotations.get(REFRESH_REQUESTED_AT, "").strip()
+
+
+def refresh_asked(annotations: Mapping[str, str], *, before: str | None, since_s: float) -> bool:
+    """Tell whether a class asks for a refresh that has not been made.
+
+    Args:
+        annotations: Of the class.
+        before: The request when the class was last read; None if it was not. One that has changed
+            is believed whatever time it names: clocks differ, and most write whole seconds.
+        since_s: Unix time of the last check.
+    """
+    requested_s = refresh_requested_s(annotations)
+    if requested_s is None or refresh_request(annotations) == before:
+        return False
+    return before is not None or requested_s > since_s
+
+
 def refresh_requested_s(annotations: Mapping[str, str]) -> float | None:
     """Return the Unix time at which somebody asked for a refresh, on a class or a pod.
 
     None if nobody did, or the annotation is no RFC 3339 time.
     """
-    text = annotations.get(REFRESH_REQUESTED_AT, "").strip()
+    text = refresh_request(annotations)
     if not text:
         return None
     try:

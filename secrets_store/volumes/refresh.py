@@ -95,7 +95,7 @@ class Refresher:
     def schedule(self, found: table.Volume, chosen: provider_class.ProviderClass) -> None:
         """Set the time of a volume's next check from its class and its last check."""
         if found.asked is None:
-            found.asked = _asked(chosen)
+            found.asked = provider_class.refresh_request(chosen.annotations)
         interval_s = self._interval_s(chosen)
         if interval_s is None:
             found.check_due_mono = None
@@ -146,8 +146,8 @@ class Refresher:
                 names: clocks differ, and most write whole seconds.
         """
         for found in self._table:
-            due_now = edited or requested_s > found.record.last_check_s
-            if found.record.pod.uid == pod_uid and due_now:
+            known = found.record
+            if known.pod.uid == pod_uid and (edited or requested_s > known.last_check_s):
                 self.request(found)
 
     async def first_report(
@@ -268,7 +268,10 @@ class Refresher:
         if not found.record.provider:
             # Adopted; what it was fetched with is not known, but who is asked next.
             found.record = dataclasses.replace(found.record, provider=chosen.provider)
-        asked = self._asks(found, chosen)
+        asked = provider_class.refresh_asked(
+            chosen.annotations, before=found.asked, since_s=found.record.last_check_s
+        )
+        found.asked = provider_class.refresh_request(chosen.annotations)
         self.schedule(found, chosen)
         if found.requested or asked:
             self.request(found)
@@ -278,14 +281,6 @@ class Refresher:
             self._calm(found)
         elif _edited(found, chosen):
             self._check_in(found, 0.0)
-
-    def _asks(self, found: table.Volume, chosen: provider_class.ProviderClass) -> bool:
-        """Tell whether somebody has asked for a check of a class's volumes, as in `requested_at`."""
-        before, found.asked = found.asked, _asked(chosen)
-        requested_s = provider_class.refresh_requested_s(chosen.annotations)
-        if requested_s is None or found.asked == before:
-            return False
-        return before is not None or requested_s > found.record.last_check_s
 
     def _calm(self, found: table.Volume) -> None:
         """Take back that something failed: no check is going to come that could do it."""
@@ -315,7 +310,8 @@ class Refresher:
             closed_s *= random.uniform(1.0, 1.1)  # noqa: S311 - spreads load
             self._hold(found, closed_s, self._gates.reason(chosen))
             return
-        found.requested, found.asked = False, _asked(chosen)
+        found.requested = False
+        found.asked = provider_class.refresh_request(chosen.annotations)
         try:
             answer = await self._fetcher.once(
                 self._question(found, chosen), timeout_s=PROVIDER_TIMEOUT_S
@@ -405,10 +401,6 @@ class Refresher:
         self._journal.refresh_failed(
             found.record, error, failures=found.failures, retry_in_s=wait_s
         )
-
-
-def _asked(chosen: provider_class.ProviderClass) -> str:
-    return chosen.annotations.get(provider_class.REFRESH_REQUESTED_AT, "")
 
 
 def _edited(found: table.Volume, chosen: provider_class.ProviderClass) -> bool:

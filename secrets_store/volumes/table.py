@@ -36,6 +36,7 @@ class Volume:
         chores_due_mono: When what a publish or refresh left undone is tried again.
         chores: Attempts at the chores so far; 0 if nothing is undone.
         requested: A check was asked for by name, also where rotation is off.
+        asked: The request for a refresh on the class when it was last read; None before.
         unplanned: The time of the next check has yet to be found out from the class.
         awaits_handover: A check waits for what kubelet hands over with its next publish.
         working, again: A background task has the volume; it is wanted once more.
@@ -53,6 +54,7 @@ class Volume:
     chores_due_mono: float | None = None
     chores: int = 0
     requested: bool = False
+    asked: str | None = None
     unplanned: bool = False
     awaits_handover: bool = False
     working: bool = False

@@ -168,7 +168,9 @@ async def test_a_volume_that_was_taken_over_counts_under_its_provider(start: Sta
 
 
 @pytest.mark.parametrize("where", ["class", "pod"])
-async def test_a_refresh_is_made_when_asked_for(start: Start, where: str) -> None:
+@pytest.mark.parametrize("ahead_s", [1, 0, -90])
+async def test_a_refresh_is_made_when_asked_for(start: Start, where: str, ahead_s: int) -> None:
+    """Also in the second of the last check, and by somebody whose clock is behind."""
     async with start() as driver:
         pod = driver.api.create(
             {
@@ -188,10 +190,10 @@ async def test_a_refresh_is_made_when_asked_for(start: Start, where: str) -> Non
                 "secrets-store.csi.x-k8s.io/v1", "SecretProviderClass", "app", "default"
             )
         )
-        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 1))
+        at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + ahead_s))
         obj["metadata"].setdefault("annotations", {})[
             "secrets-store.csi.k8s.io/refresh-requested-at"
-        ] = now
+        ] = at
         driver.api.update(obj)
         await eventually(lambda: (volume / "password").read_bytes() == b"second", 1.0)
 

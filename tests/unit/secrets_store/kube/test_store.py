@@ -86,15 +86,18 @@ class TestPods:
         assert pods.uids() == {"uid-d"}
 
     def test_wishes_are_told_when_they_change(self) -> None:
-        told: list[store.Pod] = []
-        pods = store.Pods(told.append)
+        told: list[tuple[store.Pod, bool]] = []
+        pods = store.Pods(lambda pod, known: told.append((pod, known)))
         first, second = pod("a", annotations=refresh("1")), pod("a", annotations=refresh("2"))
         for event in (Added(pod("a")), Added(pod("b")), Modified(first), Modified(first)):
             pods.on_event(event)
-        assert told == [first]
+        assert told == [(first, True)]
         pods.on_event(Replaced((second, pod("b"))))
         pods.on_event(Modified(pod("a")))
-        assert told == [first, second, pod("a")]
+        assert told == [(first, True), (second, True), (pod("a"), True)]
+        newcomer = pod("c", annotations=refresh("3"))
+        pods.on_event(Added(newcomer))
+        assert told[3:] == [(newcomer, False)]
 
     @pytest.mark.parametrize(
         ("event", "reason"),

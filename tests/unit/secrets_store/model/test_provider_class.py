@@ -164,3 +164,21 @@ def test_an_interval_that_cannot_be_kept_is_refused(annotation: str) -> None:
 
     with pytest.raises(errors.ClassInvalid, match=provider_class.ROTATION_INTERVAL):
         provider_class.interval_s(annotations, 120.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "before", "asked"),
+    [
+        ("2026-01-02T03:04:05Z", None, True),
+        ("2026-01-02T03:04:03Z", None, False),
+        ("2026-01-02T03:04:03Z", "", True),
+        ("2026-01-02T03:04:03Z", "2026-01-02T03:04:09Z", True),
+        ("2026-01-02T03:04:05Z", "2026-01-02T03:04:05Z", False),
+        ("soon", "", False),
+        ("", "2026-01-02T03:04:05Z", False),
+    ],
+)
+def test_a_request_counts_once(text: str, before: str | None, asked: bool) -> None:
+    annotations = {provider_class.REFRESH_REQUESTED_AT: text}
+    since_s = 1767323044.0  # 2026-01-02T03:04:04Z
+    assert provider_class.refresh_asked(annotations, before=before, since_s=since_s) is asked
