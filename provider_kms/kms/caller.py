@@ -89,6 +89,10 @@ class Caller:
             try:
                 response = await self._exchange(client, route, account, request, limits)
             except errors.KmsTooSlow as error:
+                if limits.remaining_s() > 0:
+                    # Somebody with more time has joined since this request was sent.
+                    attempt -= 1
+                    continue
                 # What went wrong before says more than that there was no time for more.
                 raise failure or error from None
             except errors.KmsUnavailable as error:

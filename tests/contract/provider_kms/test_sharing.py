@@ -101,6 +101,18 @@ async def test_single_flight_ends_with_the_last_who_waits(stage: Stage) -> None:
     assert stage.asked() == ["LOGIN 200", "GET 200"]
 
 
+async def test_who_joins_late_has_his_own_time(stage: Stage) -> None:
+    stage.fail(faults.delay(5.0), LOGIN)
+    hasty = stage.stub.Mount(stage.request(DB), timeout=0.8)
+    await asyncio.to_thread(stage.kms.requests.wait_for, LOGIN, 1)
+
+    patient = stage.stub.Mount(stage.request(DB, pod="front-2"), timeout=10.0)
+
+    assert contents(await patient) == {"dbPassword": b"hunter2"}
+    await hasty.code()
+    assert stage.asked() == ["LOGIN 0", "LOGIN 200", "GET 200"]
+
+
 async def test_a_login_serves_most_of_its_life(
     stage_of: Callable[..., Any], kms_at: Callable[..., Any]
 ) -> None:

@@ -1,5 +1,5 @@
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -30,6 +30,7 @@ class Bench:
         self.script = list(script)
         self.waits: list[float] = []
         self.timeouts: list[float] = []
+        self.joins: Callable[[], None] = lambda: None
         self.metrics = metrics.Metrics()
         self.caller = caller.Caller(
             self,
@@ -50,7 +51,10 @@ class Bench:
         self, request: http_client.Request, timeout_s: float
     ) -> http_client.Response:
         self.timeouts.append(timeout_s)
+        self.joins()
         step = self.script.pop(0)
+        if isinstance(step, TimeoutError):
+            self.clock.now += timeout_s
         if isinstance(step, BaseException):
             raise step
         assert isinstance(step, http_client.Response)
@@ -156,6 +160,16 @@ async def test_exchanges_get_what_time_is_left() -> None:
 async def test_time_that_runs_out_is_its_own_failure() -> None:
     with refused(errors.KmsTooSlow, "kms.example.com"):
         await Bench(TimeoutError()).call()
+
+
+async def test_time_that_was_added_meanwhile_is_used() -> None:
+    bench = Bench(TimeoutError(), answer(200))
+    limits = budget.Budget(3.0, retries=0, clock=bench.clock)
+    patient = budget.Budget(10.0, clock=bench.clock)
+    bench.joins = lambda: limits.grow(patient)
+
+    assert (await bench.caller(caller.GET, store.account(), ASK, limits, ())).status == 200
+    assert bench.timeouts == [3.0, 7.0]
 
 
 async def test_unless_something_went_wrong_before() -> None:
