@@ -150,8 +150,12 @@ class Client:
             async with _translated():
                 link.writer.write(self._render(request))
                 response, again = await self._answer(link.reader, request.method, kept=kept)
-        except BaseException:
+        except BaseException as error:
             link.abort()
+            if kept and isinstance(error, Broken):
+                # What happened to this one, such as a way that swallows all packets, may have
+                # happened to all that were idle; another try should not wait for each of them.
+                self.sweep(idle_s=0.0)
             raise
         if again and not self._closed:
             self._idle.append((self._clock(), link))

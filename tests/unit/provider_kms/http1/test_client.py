@@ -272,6 +272,21 @@ class TestConnections:
             assert (await asking.exchange(ASK, 3.0)).body == b"ok"
             assert script.connections == 2
 
+    async def test_are_all_given_up_when_one_breaks(self) -> None:
+        async with running(OK, OK, b"HTTP/1.1 20") as (script, asking):
+            script.hold.clear()
+            both = [asyncio.ensure_future(asking.exchange(ASK, 3.0)) for _ in range(2)]
+            for _ in both:
+                await script.arrived.acquire()
+            script.hold.set()
+            await asyncio.gather(*both)
+            assert asking.idle == 2
+            script.close_after = True
+
+            with pytest.raises(client.Broken):
+                await asking.exchange(ASK, 3.0)
+            assert asking.idle == 0
+
     async def test_new_ones_that_are_closed_are_a_fault(self) -> None:
         async with running(None, OK) as (_, asking):
             with pytest.raises(client.Broken, match="cut off"):
