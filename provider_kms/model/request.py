@@ -258,18 +258,21 @@ def _window(given: _Parameters, entries: tuple[objects.Entry, ...]) -> float | N
 
 
 def _identity(method: str, given: _Parameters, published: Mapping[str, str]) -> Identity:
+    default_audience = given.flag("useDefaultAudience")
     if method == UNIVERSAL:
         return _client_identity(published)
-    return _pod_identity(given, published, given.required("identityId"))
+    return _pod_identity(given, published, given.required("identityId"), default_audience)
 
 
-def _pod_identity(given: _Parameters, published: Mapping[str, str], identity_id: str) -> Identity:
+def _pod_identity(
+    given: _Parameters, published: Mapping[str, str], identity_id: str, default_audience: bool
+) -> Identity:
     pod = given.pod()
     wanted = given.text("audience").strip()
     # A driver of 1.6 may get the tokens in `secrets` and usually copies them to the attributes.
     tokens = token.parse_all(given.text(token.ATTRIBUTE) or published.get(token.ATTRIBUTE, ""))
     account = f"system:serviceaccount:{pod.namespace}:{pod.service_account}"
-    if given.flag("useDefaultAudience"):
+    if default_audience:
         own = tokens.get("")
         if own is None:
             if not (pod.namespace and pod.name and pod.uid and pod.service_account):

@@ -100,6 +100,7 @@ def test_options() -> None:
         ({"offlineGrace": "1d"}, "offlineGrace"),
         ({"useDefaultAudience": "True"}, "useDefaultAudience"),
         ({"useDefaultAudience": "yes"}, "useDefaultAudience"),
+        ({"useDefaultAudience": "yes", "authMethod": "universal-auth"}, "useDefaultAudience"),
         ({"expandReferences": "1"}, "expandReferences"),
         ({"apiVersion": "v5"}, "apiVersion"),
         ({"caCertificate": "nothing"}, "caCertificate"),
