@@ -52,5 +52,7 @@ def _base(ca_pem: str | None) -> ssl.SSLContext:
     # work today; and like Go, take any given certificate as an anchor, an intermediate too.
     made.verify_flags &= ~ssl.VERIFY_X509_STRICT
     made.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    # Like Go too: a name counts where it stands in subjectAltName, and not in the subject.
+    made.hostname_checks_common_name = False
     made.set_alpn_protocols(["http/1.1"])
     return made

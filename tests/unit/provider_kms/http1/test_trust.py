@@ -41,6 +41,7 @@ def test_only() -> None:
 def test_nothing_is_left_unverified(context: ssl.SSLContext) -> None:
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.check_hostname
+    assert not context.hostname_checks_common_name
     assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
 
 
