@@ -179,7 +179,7 @@ async def test_life_of_a_pod(kube: client.Client, space: str, start: Start) -> N
     node = f"node-{space}"
     before = kube.create(paths.pods(space), pod(space, "before", node))["metadata"]["uid"]
     wishes: list[store.Pod] = []
-    pods = store.Pods(wishes.append)
+    pods = store.Pods(lambda pod, known: wishes.append(pod))
     heard = start(
         paths.pods(), store.Pod, pods.on_event, params={"fieldSelector": f"spec.nodeName={node}"}
     )
