@@ -11,7 +11,7 @@ import random
 
 from secrets_store import errors, tasks
 from secrets_store import log as logs
-from secrets_store.model import backoff, due, payload, pod_status, provider_class
+from secrets_store.model import due, payload, pod_status, provider_class
 from secrets_store.providers import client
 from secrets_store.volumes import (
     absence,
@@ -22,6 +22,7 @@ from secrets_store.volumes import (
     gates,
     handover,
     journal,
+    policy,
     presence,
     questions,
     schedule,
@@ -30,35 +31,13 @@ from secrets_store.volumes import (
 )
 
 PROVIDER_TIMEOUT_S = 110.0
-RETRY_BASE_S = 2.0
-RETRY_CAP_S = 300.0
-LASTING_RETRY_S = 3600.0
-"""Where Secrets may not be written, or break a rule of the API server, a check for their sake alone
-bothers the provider in vain."""
-MIN_RETRY_S = 0.5
 REST_S = 60.0
 """So often a volume is looked at whose pod has gone."""
 UNPLANNED_ATTEMPT = 4
 """How patiently a class is asked for while nobody answers; the watch tells when it is back."""
 
-_LASTING = frozenset({400, 403, 413, 422})
-"""HTTP statuses of refusals that somebody has to do something about; 401 passes by itself."""
+Policy = policy.Policy
 _log = logs.get(__name__)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Policy:
-    """How volumes are refreshed.
-
-    Attributes:
-        interval_s: Of classes that set none; None: not at all.
-        concurrency: Checks at the same time per provider.
-        allow_overrides: Volume attributes of the pod win over the class.
-    """
-
-    interval_s: float | None
-    concurrency: int
-    allow_overrides: bool
 
 
 class Refresher:
@@ -66,7 +45,7 @@ class Refresher:
 
     def __init__(
         self,
-        policy: Policy,
+        chosen: policy.Policy,
         *,
         volumes: table.Table,
         contents: contents.Contents,
@@ -79,7 +58,7 @@ class Refresher:
         background: tasks.Background,
         clock: tasks.Clock,
     ) -> None:
-        self._policy, self._table, self._contents = policy, volumes, contents
+        self._policy, self._table, self._contents = chosen, volumes, contents
         self._classes, self._fetcher, self._cluster = classes, fetcher, cluster
         self._journal, self._handovers, self._presence = journal, handovers, presence
         self._background, self._clock = background, clock
@@ -96,7 +75,7 @@ class Refresher:
         """Set the time of a volume's next check from its class and its last check."""
         if found.asked is None:
             found.asked = provider_class.refresh_request(chosen.annotations)
-        interval_s = self._interval_s(chosen)
+        interval_s = self._policy.interval_of(chosen)
         if interval_s is None:
             found.check_due_mono = None
             return
@@ -157,30 +136,37 @@ class Refresher:
         found.condition = self._fresh(found)
         await self._write_status(found, first=True)
         report = await self._cluster.secrets(found, chosen, checked.files, first=True, verify=False)
-        self._retry_secrets(found, report)
+        self._retry_secrets(found, report, news=True)
         return report
 
     async def _write_status(self, found: table.Volume, *, first: bool) -> None:
         told = await self._cluster.status(found, first=first)
         if told.again:
             found.chores += 1
-            self._chores_in(found, RETRY_CAP_S if told.denied else self._backoff_s(found.chores))
+            self._chores_in(
+                found, policy.RETRY_CAP_S if told.denied else policy.backoff_s(found.chores)
+            )
         else:
             found.chores = 0
 
-    def _retry_secrets(self, found: table.Volume, report: sync_report.SyncReport) -> None:
+    def _retry_secrets(
+        self, found: table.Volume, report: sync_report.SyncReport, *, news: bool
+    ) -> None:
         """Check a volume again soon if its Secrets could not be written.
 
-        Their contents are not kept, so another try begins with the provider.
+        Their contents are not kept, so another try begins with the provider. That is left in peace
+        if Secrets which were right could only not be looked at.
+
+        Args:
+            news: The Secrets, or their contents, are new.
         """
-        mendable = [x for x in report.failed if isinstance(x, errors.SecretNotWritten)]
-        found.failures = found.failures + 1 if mendable else 0
-        found.retry_secrets = bool(mendable)
-        if mendable:
-            lasting = all(x.cause.status in _LASTING for x in mendable)
-            wait_s = LASTING_RETRY_S if lasting else self._backoff_s(found.failures)
+        regular_mono = found.check_due_mono
+        wrong = bool(report.mendable) and (news or found.retry_secrets or regular_mono is None)
+        found.failures = found.failures + 1 if wrong else 0
+        found.retry_secrets = wrong
+        if wrong:
+            wait_s = policy.LASTING_RETRY_S if report.lasting else policy.backoff_s(found.failures)
             # Never later than by the interval: the files are not to wait for the Secrets.
-            regular_mono = found.check_due_mono
             if regular_mono is None or self._clock.mono_s() + wait_s < regular_mono:
                 self._check_in(found, wait_s)
 
@@ -189,9 +175,6 @@ class Refresher:
         told = pod_status.Condition(True, "Checked", "contents are as the provider has them", now)
         return told.follows(found.condition)
 
-    def _interval_s(self, chosen: provider_class.ProviderClass) -> float | None:
-        return provider_class.interval_s(chosen.annotations, self._policy.interval_s)
-
     def _check_in(self, found: table.Volume, wait_s: float) -> None:
         found.check_due_mono = self._clock.mono_s() + wait_s
         self._schedule.at(found, found.check_due_mono)
@@ -199,10 +182,6 @@ class Refresher:
     def _chores_in(self, found: table.Volume, wait_s: float) -> None:
         found.chores_due_mono = self._clock.mono_s() + wait_s
         self._schedule.at(found, found.chores_due_mono)
-
-    def _backoff_s(self, attempt: int) -> float:
-        wait_s = backoff.full_jitter(attempt, base_s=RETRY_BASE_S, cap_s=RETRY_CAP_S)
-        return max(MIN_RETRY_S, wait_s)
 
     def _start(self, found: table.Volume) -> None:
         if found.working:
@@ -299,7 +278,7 @@ class Refresher:
         found.check_due_mono = None
         chosen = await self._class(found)
         wanted = found.requested or found.retry_secrets or found.failures
-        if self._interval_s(chosen) is None and not wanted:
+        if self._policy.interval_of(chosen) is None and not wanted:
             return
         chosen.check()
         if not self._handovers.usable(found):
@@ -326,7 +305,7 @@ class Refresher:
         applied = await self._contents.refresh(found, chosen, answer)
         if applied is None:
             # If it is not gone, somebody publishes it again; it must not fall out of the schedule.
-            self._check_in(found, MIN_RETRY_S)
+            self._check_in(found, policy.MIN_RETRY_S)
             return
         changed, checked = applied
         if found.check_due_mono is None:
@@ -334,10 +313,11 @@ class Refresher:
             self.schedule(found, chosen)
         found.condition = self._fresh(found)
         await self._write_status(found, first=False)
+        news = changed or edited
         report = await self._cluster.secrets(
-            found, chosen, checked.files, first=False, verify=not (changed or edited)
+            found, chosen, checked.files, first=False, verify=not news
         )
-        self._retry_secrets(found, report)
+        self._retry_secrets(found, report, news=news)
         self._journal.duplicates(found.record.pod, checked)
         self._journal.refreshed(
             found.record, changed=changed, seconds=self._clock.mono_s() - started
@@ -384,17 +364,17 @@ class Refresher:
             return
         if found.unplanned and isinstance(error, errors.ClassUnreadable):
             # The API server is away, which says nothing of the contents.
-            self._chores_in(found, self._backoff_s(UNPLANNED_ATTEMPT))
+            self._chores_in(found, policy.backoff_s(UNPLANNED_ATTEMPT))
             return
         found.failures += 1
-        wait_s = self._backoff_s(found.failures)
+        wait_s = policy.backoff_s(found.failures)
         edited = found.unplanned and self._due(found.chores_due_mono)
         self._show(found, error)
         if found.unplanned:
             if not edited:
                 self._chores_in(found, wait_s)
         elif found.check_due_mono is None:
-            self._check_in(found, min(wait_s, self._policy.interval_s or RETRY_CAP_S))
+            self._check_in(found, min(wait_s, self._policy.interval_s or policy.RETRY_CAP_S))
         else:
             # Somebody has asked for another check during this one.
             self._schedule.at(found, found.check_due_mono)

@@ -9,6 +9,8 @@ from secrets_store.model import provider_class, secret_objects
 from secrets_store.volumes import secret_requests
 
 Result = secret_requests.Result
+_LASTING = frozenset({400, 403, 413, 422})
+"""HTTP statuses of refusals that stay; 401 passes by itself, when keys or servers change."""
 _log = logs.get(__name__)
 
 
@@ -57,6 +59,16 @@ class SyncReport:
             deleted=_names(outcomes, Result.DELETED),
             failed=tuple(x.failure for x in outcomes if x.failure is not None),
         )
+
+    @property
+    def mendable(self) -> tuple[errors.SecretNotWritten, ...]:
+        """Failures that another try can mend."""
+        return tuple(x for x in self.failed if isinstance(x, errors.SecretNotWritten))
+
+    @property
+    def lasting(self) -> bool:
+        """True if somebody has to do something about all of these, so that trying soon is vain."""
+        return all(x.cause.status in _LASTING for x in self.mendable)
 
     def check(self) -> None:
         """Raise the first failure, for those who cannot go on without their Secrets."""

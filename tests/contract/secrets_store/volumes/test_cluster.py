@@ -236,6 +236,27 @@ async def test_what_the_api_server_rejects_is_not_asked_for_again_soon(driver: D
     assert (due_in_s(driver) or 0.0) > 3000.0
 
 
+@pytest.mark.parametrize("changed", [False, True])
+async def test_an_api_server_that_is_away_sends_nobody_to_the_provider(
+    start: Start, changed: bool
+) -> None:
+    """Secrets that were right and cannot be looked at now; only new contents are urgent."""
+    async with start(enable_secret_rotation=True, rotation_poll_interval_s=3600.0) as driver:
+        driver.api.create(stage.class_object("synced", secretObjects=SYNCED))
+        uid = replica_pod(driver)
+        await driver.publish(uid, class_name="synced", context=context("web-1"))
+        driver.api.faults.add(resource="secrets", code=500, retry_after_s=60)
+        if changed:
+            driver.provider.files = {"password": b"second"}
+        (found,) = driver.app._table
+        driver.app.refresher.request(found)
+        await eventually(lambda: driver.events("SecretRotationFailed"), 8.0)
+        await eventually(lambda: not found.working)
+        due_s = due_in_s(driver)
+        assert due_s is not None
+        assert (due_s < 300.0) is changed
+
+
 async def test_to_be_unknown_to_the_api_server_for_a_moment_is_no_missing_right(
     driver: Driver,
 ) -> None:

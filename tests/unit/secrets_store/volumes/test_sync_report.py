@@ -112,3 +112,27 @@ def test_a_quota_hides_no_right_that_is_missing(told: pytest.LogCaptureFixture) 
     failures.tell("shop/two", [denied("c")])
 
     assert len(told.records) == 2
+
+
+def not_written(name: str, cause: errors.ApiError) -> errors.SecretNotWritten:
+    return errors.SecretNotWritten(f"shop/{name}", "shop/cls", "why", cause)
+
+
+def test_what_the_api_server_refused_may_be_mended_and_what_breaks_a_rule_not() -> None:
+    away = not_written("away", errors.Unavailable("away"))
+
+    assert sync_report.SyncReport(failed=(rejected("rule"), away)).mendable == (away,)
+    assert sync_report.SyncReport(failed=(rejected("rule"),)).mendable == ()
+
+
+@pytest.mark.parametrize(
+    ("status", "lasting"),
+    [(0, False), (401, False), (409, False), (500, False), (400, True), (403, True), (422, True)],
+)
+def test_what_somebody_has_to_do_something_about_lasts(status: int, lasting: bool) -> None:
+    refusal = not_written("a", errors.ApiError("no", status=status))
+    quota = not_written("q", errors.Forbidden("quota", status=403))
+
+    assert sync_report.SyncReport(failed=(refusal,)).lasting is lasting
+    # One that passes by itself is reason enough to try all again.
+    assert sync_report.SyncReport(failed=(quota, refusal)).lasting is lasting
