@@ -25,7 +25,7 @@ class Health:
     def __init__(self, ready: Callable[[], bool], metrics: Callable[[], bytes]) -> None:
         self._ready, self._metrics = ready, metrics
         self._server: asyncio.Server | None = None
-        self._open: set[asyncio.StreamWriter] = set()
+        self._open: dict[asyncio.StreamWriter, None] = {}
 
     async def start(self, host: str | None, port: int) -> int:
         """Listen; returns the port that was really bound.
@@ -49,18 +49,22 @@ class Health:
             await self._server.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._open.add(writer)
+        self._open[writer] = None
+        if len(self._open) > _MOST_CONNECTIONS:
+            # The oldest goes: whoever says nothing must not keep a probe out.
+            oldest = next(iter(self._open))
+            del self._open[oldest]
+            oldest.transport.abort()
         try:
-            if len(self._open) <= _MOST_CONNECTIONS:
-                async with asyncio.timeout(_REQUEST_S):
-                    head = await reader.readuntil(b"\r\n\r\n")
-                    writer.write(self._answer(head))
-                    await writer.drain()
+            async with asyncio.timeout(_REQUEST_S):
+                head = await reader.readuntil(b"\r\n\r\n")
+                writer.write(self._answer(head))
+                await writer.drain()
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             # Whoever does not speak HTTP in time gets no answer; probes count that as failure.
             pass
         finally:
-            self._open.discard(writer)
+            self._open.pop(writer, None)
             writer.close()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()

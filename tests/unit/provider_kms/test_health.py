@@ -85,5 +85,14 @@ async def test_a_silent_client_does_not_hold_up_the_end(bench: Bench) -> None:
     writer.close()
 
 
+async def test_silent_clients_do_not_keep_a_probe_out(bench: Bench) -> None:
+    silent = [await asyncio.open_connection("127.0.0.1", bench.port) for _ in range(100)]
+
+    assert await bench.get("/health/live") == ("HTTP/1.1 200 OK", b"ok\n")
+
+    for _, writer in silent:
+        writer.close()
+
+
 async def test_stopping_what_was_never_started() -> None:
     await Bench().server.stop()
