@@ -125,7 +125,7 @@ class Events:
             "apiVersion": "v1",
             "kind": "Event",
             "metadata": {
-                "name": f"{involved['name'][:230]}.{uuid.uuid4().hex[:16]}",
+                "name": f"{involved['name'][:230].rstrip('-.')}.{uuid.uuid4().hex[:16]}",
                 "namespace": namespace,
             },
             "involvedObject": involved,

@@ -80,29 +80,29 @@ class FailureLog:
     """Logs a failure when it is new, and a right that is missing once for all Secrets."""
 
     def __init__(self) -> None:
-        self._reasons: dict[str, dict[str, str]] = {}
+        self._sorts: dict[str, dict[str, str]] = {}
         self._denied = False
 
     def tell(self, class_name: str, failed: Iterable[errors.SecretRejected]) -> None:
         """Log what a look at the Secrets of a class has come to; what failed before is known."""
-        before, now = self._reasons.pop(class_name, {}), {}
+        before, now = self._sorts.pop(class_name, {}), {}
         for failure in failed:
             if _is_denial(failure):
                 known, self._denied = self._denied, True
             else:
-                known = before.get(failure.secret) == failure.reason
-                now[failure.secret] = failure.reason
+                known = before.get(failure.secret) == _sort_of(failure)
+                now[failure.secret] = _sort_of(failure)
             _log.log(
                 logs.DEBUG if known else logs.WARNING,
                 "secret not synced",
                 extra=logs.pairs(secret=failure.secret, spc=class_name, reason=failure.reason),
             )
         if now:
-            self._reasons[class_name] = now
+            self._sorts[class_name] = now
 
     def forget(self, class_name: str) -> None:
         """Let go of a class."""
-        self._reasons.pop(class_name, None)
+        self._sorts.pop(class_name, None)
 
 
 def not_allowed(chosen: provider_class.ProviderClass) -> list[Outcome]:
@@ -126,6 +126,16 @@ def refused(told: str, class_name: str, refusal: secret_requests.Refused) -> Out
 
 def _is_denial(failure: errors.SecretRejected) -> bool:
     return isinstance(failure, errors.SecretNotWritten) and secret_requests.is_denial(failure.cause)
+
+
+def _sort_of(failure: errors.SecretRejected) -> str:
+    """Return what a failure has in common with those that need no line of their own."""
+    if isinstance(failure, errors.SecretNotWritten) and isinstance(
+        failure.cause, errors.Unavailable
+    ):
+        # One and the same outage ends in a timeout, a refused connection or a lack of time.
+        return "away"
+    return failure.reason
 
 
 def _names(outcomes: Iterable[Outcome], result: Result) -> tuple[str, ...]:

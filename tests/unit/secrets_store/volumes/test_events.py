@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -215,3 +216,12 @@ async def test_another_failure_costs_its_event_and_a_line(
     assert warnings(caplog) == [
         ("event lost", {"namespace": "shop", "name": "web", "event": "Late", "reason": "away"})
     ]
+
+
+async def test_the_event_of_a_pod_with_a_long_name_has_a_legal_one(desk: Desk) -> None:
+    """Cut within a name, a hyphen or a dot would stand before the dot that follows."""
+    for name in ("a" * 229 + "-web", "a" * 228 + "..web"):
+        desk.events.warning(volume.Pod("shop", name, name), "Late", "x")
+
+    for body in await desk.made():
+        assert re.fullmatch(r"a+\.[0-9a-f]{16}", body["metadata"]["name"])

@@ -78,6 +78,24 @@ def test_known_failure_is_not_logged_again(told: pytest.LogCaptureFixture) -> No
     assert warnings(rejected("a")) == ["shop/a"]
 
 
+def test_an_api_server_that_is_away_is_one_failure_however_it_shows(
+    told: pytest.LogCaptureFixture,
+) -> None:
+    """Each look ends in other words, and there is one per volume and interval."""
+    failures = sync_report.FailureLog()
+    for reason in ("read timeout", "cannot connect", "not done in time", "read timeout"):
+        failures.tell(
+            "shop/cls",
+            [errors.SecretNotWritten("shop/a", "shop/cls", reason, errors.Unavailable(reason))],
+        )
+    assert len(told.records) == 1
+
+    rule = errors.Rejected("no", status=422)
+    failures.tell("shop/cls", [errors.SecretNotWritten("shop/a", "shop/cls", "no", rule)])
+
+    assert len(told.records) == 2
+
+
 def test_missing_right_is_logged_once_for_all(told: pytest.LogCaptureFixture) -> None:
     failures = sync_report.FailureLog()
     failures.tell("shop/cls", [denied("a"), denied("b")])
