@@ -26,7 +26,7 @@ class Provider(provider_pb2_grpc.CSIDriverProviderServicer):
         self.name = name
         self.entered = asyncio.Event()
         self.released = asyncio.Event()
-        self.cancelled = False
+        self.cancelled = asyncio.Event()
 
     async def Version(
         self, request: provider_pb2.VersionRequest, context: VersionContext
@@ -40,7 +40,7 @@ class Provider(provider_pb2_grpc.CSIDriverProviderServicer):
         try:
             await self.released.wait()
         except asyncio.CancelledError:
-            self.cancelled = True
+            self.cancelled.set()
             raise
         return provider_pb2.MountResponse(
             object_version=[provider_pb2.ObjectVersion(id="a", version="1")]
@@ -278,7 +278,9 @@ class TestStop:
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await call
             assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
-        assert provider.cancelled
+        # The core tells the caller first and its own handler a moment later.
+        async with asyncio.timeout(4):
+            await provider.cancelled.wait()
 
     async def test_wait_stopped_returns_at_stop(self, directory: pathlib.Path) -> None:
         server = await rpc.serve(str(directory / "s"), registration(Provider()))
