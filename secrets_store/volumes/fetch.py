@@ -61,11 +61,14 @@ class Fetcher:
                 if not _unavailable(error):
                     raise
                 await self._providers.drop(name, channel)
-                if not self._providers.alive(name):
-                    continue
                 attempts += 1
+                if attempts >= ATTEMPTS:
+                    raise
+                if not self._providers.alive(name):
+                    # It went in the middle of the call, and its return is waited for.
+                    continue
                 pause_s = backoff.full_jitter(attempts, base_s=RETRY_BASE_S, cap_s=1.0)
-                if attempts >= ATTEMPTS or not await wait.pause(pause_s, str(error)):
+                if not await wait.pause(pause_s, str(error)):
                     raise
 
     async def _ask(

@@ -163,6 +163,36 @@ async def test_a_provider_that_is_unavailable_is_asked_three_times(node: Node) -
         assert all(0 <= seconds <= 1.0 for seconds, _ in node.waits.paused)
 
 
+async def test_a_provider_that_dies_of_a_question_is_asked_three_times(node: Node) -> None:
+    """Or one class could keep it from ever serving another: it dies whenever it is back."""
+    served = node.provider()
+    served.faults.hang = asyncio.Event()
+    dead = asyncio.Event()
+
+    async def die() -> None:
+        for number in range(1, 7):
+            await served.wait_attempts(number)
+            await served.stop()
+            dead.set()
+
+    async def come_back() -> None:
+        if dead.is_set():
+            dead.clear()
+            await served.start()
+
+    node.waits.meanwhile = come_back
+    await served.start()
+    dying = asyncio.create_task(die())
+
+    failure = await node.failure()
+
+    assert failure.status_code is errors.Code.UNAVAILABLE
+    assert served.attempts == fetch.ATTEMPTS
+    dying.cancel()
+    await asyncio.wait({dying})
+    await served.stop()
+
+
 async def test_the_third_attempt_may_succeed(node: Node) -> None:
     async with node.provider() as served:
         served.faults.errors.extend([grpc.StatusCode.UNAVAILABLE] * 2)
