@@ -145,6 +145,10 @@ class Fetcher:
                     "KMS server is passed over",
                     extra=log.pairs(site=site, next=last, reason=str(error)),
                 )
+            except errors.KmsTooSlow:
+                # There is no time left for another one, but the next Mount shall have it.
+                self._down_until_mono[site] = self._clock() + DOWN_S
+                raise
         return await self._from_site(last, request, limits, source)
 
     async def _from_site(

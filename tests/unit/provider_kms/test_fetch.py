@@ -125,6 +125,19 @@ async def test_a_server_that_was_down_comes_last_for_a_while() -> None:
     assert source.site == "a.example.com"
 
 
+async def test_a_server_that_took_all_the_time_comes_last_too() -> None:
+    bench = Bench("A", cache_bound_s=0.0)
+    bench.store.failures["login"] = [errors.KmsTooSlow("h")]
+    urls = "https://a.example.com,https://b.example.com"
+    with pytest.raises(errors.KmsTooSlow):
+        await bench.volume(kmsUrl=urls)
+    source = fetch.Source()
+
+    await bench.volume(source, kmsUrl=urls)
+
+    assert source.site == "b.example.com"
+
+
 async def test_all_servers_down() -> None:
     bench = Bench("A")
     bench.store.failures["login"] = [errors.KmsUnavailable("h", "down")] * 2
