@@ -15,7 +15,7 @@ from csi_spec import csi_pb2_grpc, rpc
 from secrets_store import endpoints, errors, metrics, settings, tasks
 from secrets_store import log as logs
 from secrets_store.csi import controller, identity, interceptors, node
-from secrets_store.host import memory, mount, records
+from secrets_store.host import limits, memory, mount, records
 from secrets_store.kube import client, credentials, paths, reflector, store
 from secrets_store.lifecycle import quiet, startup, taint
 from secrets_store.model import pod_status, provider_class
@@ -321,6 +321,7 @@ def main(chosen: settings.Settings) -> None:
     """
     logs.setup(verbosity=chosen.verbosity, as_json=chosen.log_format_json)
     logs.catch_all()
+    limits.raise_descriptors()
     counted = metrics.Metrics()
     api = client.Client(
         credentials.load(chosen.kubeconfig), user_agent=_user_agent(), observe=counted.api_request

@@ -120,11 +120,14 @@ def probing(node: stage.Node) -> Iterator[list[float]]:
 
 
 @contextlib.asynccontextmanager
-async def laid(*flags: str) -> AsyncIterator[Bed]:
+async def laid(*flags: str, command: tuple[str, ...] = stage.OURS) -> AsyncIterator[Bed]:
     with stage.Node("proc") as node, server.APIServer() as api:
         api.create(stage.class_object())
         driver = stage.DriverProcess(
-            node, api.kubeconfig(node.root / "kubeconfig", tls=False), flags=flags
+            node,
+            api.kubeconfig(node.root / "kubeconfig", tls=False),
+            flags=flags,
+            command=command,
         )
         await driver.start()
         try:
@@ -178,6 +181,17 @@ async def test_probe_stays_quick_in_a_storm(providers: list[ProviderProcess]) ->
             await asyncio.gather(*(bed.unpublish(uid) for uid in uids))
             assert bed.node.mounts() == []
         assert min(slowest) <= PROBE_MAX_S, slowest
+
+
+async def test_a_storm_needs_more_descriptors_than_a_container_begins_with(
+    providers: list[ProviderProcess],
+) -> None:
+    """Go programs raise the limit themselves; kubelet opens a connection for each call."""
+    async with laid(command=("prlimit", "--nofile=100:4096", *stage.OURS)) as bed:
+        providers.append(ProviderProcess(bed.node, delay_s=1.0))
+        await providers[0].start()
+        await asyncio.gather(*(bed.publish(f"pod{number}") for number in range(STORM)))
+        assert len(bed.node.mounts()) == STORM
 
 
 @pytest.mark.parametrize("absence", ["dead, its socket left", "hanging"])
