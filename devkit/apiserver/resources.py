@@ -163,6 +163,7 @@ BUILT_IN: tuple[Resource, ...] = (
     _workload("replicasets", "ReplicaSet", "rs"),
     _workload("daemonsets", "DaemonSet", "ds"),
     _workload("statefulsets", "StatefulSet", "sts"),
+    Resource("apps", "v1", "controllerrevisions", "ControllerRevision"),
     Resource(
         "batch",
         "v1",

@@ -7,7 +7,7 @@ import pytest
 
 from provider_kms import settings as provider_settings
 from secrets_store import cli, settings
-from tests.deploy import manifests
+from tests.deploy import manifests, pages
 
 DOCS = manifests.ROOT / "docs"
 PAGES = ("install.md", "migrate.md", "security.md")
@@ -16,19 +16,9 @@ POLICIES = (
 )
 
 
-def commands(page: str) -> list[str]:
-    """Return the lines of all blocks that a shell can run, without their comments."""
-    text = (DOCS / page).read_text()
-    blocks = re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    lines = [
-        re.sub(r"(^|\s)#.*", "", line).strip() for block in blocks for line in block.splitlines()
-    ]
-    return [line for line in lines if line]
-
-
 @pytest.mark.parametrize("page", PAGES)
 def test_commands_name_what_exists(page: str) -> None:
-    lines = commands(page)
+    lines = pages.commands(f"docs/{page}")
     assert lines
     for line in lines:
         for path in re.findall(

@@ -2,13 +2,15 @@
 
 import os
 import pathlib
+import re
+import shutil
 import subprocess
 
 import pytest
 import yaml
 
 from devkit.apiserver import server
-from tests.deploy import manifests, upstream
+from tests.deploy import manifests, pages, upstream
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -69,6 +71,20 @@ def test_components_join_an_overlay(kubectl: Kubectl, tmp_path: pathlib.Path) ->
     assert arguments[-1] == "--remove-startup-taint=true"
     assert manifests.one(found, "ClusterRole", "kms-csi-provider")
     assert manifests.one(found, "RoleBinding", "secrets-store-csi-privileged")
+
+
+def test_images_under_another_name(kubectl: Kubectl, tmp_path: pathlib.Path) -> None:
+    (snippet,) = re.findall(
+        r"^```yaml\n# (\S+)\n(.*?)^```", pages.text("docs/install.md"), re.M | re.S
+    )
+    (tmp_path / snippet[0]).write_text(snippet[1])
+    # kustomize follows no link to what lies outside.
+    shutil.copytree(manifests.ROOT / "deploy", tmp_path / "deploy")
+    found = built(kubectl, tmp_path)
+    assert len(found) == len(manifests.folder())
+    for name, container in ((manifests.DRIVER, "secrets-store"), (manifests.PROVIDER, "provider")):
+        held = manifests.containers(manifests.one(found, "DaemonSet", name))[container]
+        assert held["image"].startswith("registry.example.com/"), name
 
 
 @pytest.mark.parametrize("version", upstream.VERSIONS)

@@ -73,3 +73,8 @@ def test_no_socket_at_all_is_a_warning(tmp_path: pathlib.Path) -> None:
     chosen = settings.Settings(provider_volume=str(tmp_path), additional_provider_volume_paths="")
     first = next(doctor.examine_node(chosen))
     assert (first.state, first.remedy) == ("warning", "install a provider")
+
+
+def test_a_machine_is_looked_at_as_a_node(api: server.APIServer, kubeconfig: str) -> None:
+    more = examine(kubeconfig, "--node").keys() - examine(kubeconfig).keys()
+    assert any("tmpfs" in what or "noswap" in what for what in more), more
