@@ -46,7 +46,7 @@ def test_every_flag_is_told_in_the_migration_table() -> None:
 
 def test_flags_that_pages_recommend_exist() -> None:
     known = set(cli.flags()) | {"allowed-hosts", "kms-url", "kubelet-registration-path"}
-    kubectl = {"all-namespaces", "ignore-not-found", "type"}
+    kubectl = {"all-namespaces", "ignore-not-found", "overwrite", "type"}
     fields = {field.name for field in dataclasses.fields(provider_settings.Settings)}
     assert {"allowed_hosts", "kms_url"} <= fields
     for page in PAGES:
