@@ -6,6 +6,7 @@ This is the procedure of one Mount without its wire. It knows no KMS, only `back
 import asyncio
 import dataclasses
 import datetime
+import itertools
 import secrets
 import time
 from collections.abc import Callable
@@ -135,21 +136,20 @@ class Fetcher:
         """Try the servers in order; one that was out of reach lately comes last."""
         now = self._clock()
         order = sorted(request.sites, key=lambda site: self._down_until_mono.get(site, 0.0) > now)
-        *others, last = order
-        for site in others:
+        for site, following in itertools.pairwise(order):
             try:
                 return await self._from_site(site, request, limits.copy(retries=0), source)
             except (errors.KmsUnavailable, errors.RateLimited) as error:
                 self._down_until_mono[site] = self._clock() + DOWN_S
                 _log.warning(
                     "KMS server is passed over",
-                    extra=log.pairs(site=site, next=last, reason=str(error)),
+                    extra=log.pairs(site=site, next=following, reason=str(error)),
                 )
             except errors.KmsTooSlow:
                 # There is no time left for another one, but the next Mount shall have it.
                 self._down_until_mono[site] = self._clock() + DOWN_S
                 raise
-        return await self._from_site(last, request, limits, source)
+        return await self._from_site(order[-1], request, limits, source)
 
     async def _from_site(
         self, site: Site, request: Request, limits: budget.Budget, source: Source

@@ -97,7 +97,9 @@ async def test_a_renewed_login_is_not() -> None:
     assert bench.asked == ["login", "get", "get", "login", "get"]
 
 
-async def test_other_servers_get_one_try_each_and_the_last_all() -> None:
+async def test_other_servers_get_one_try_each_and_the_last_all(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     bench = Bench("A")
     bench.store.failures["login"] = [errors.KmsUnavailable("h", "down")] * 2
     source = fetch.Source()
@@ -106,6 +108,11 @@ async def test_other_servers_get_one_try_each_and_the_last_all() -> None:
     await bench.volume(source, kmsUrl=urls)
 
     assert source.site == "c.example.com"
+    passed: list[Any] = [record.pairs for record in caplog.records]  # type: ignore[attr-defined]
+    assert [(one["site"].host, one["next"].host) for one in passed] == [
+        ("a.example.com", "b.example.com"),
+        ("b.example.com", "c.example.com"),
+    ]
 
 
 async def test_a_server_that_was_down_comes_last_for_a_while() -> None:
