@@ -57,9 +57,11 @@ class Gates:
         gate = self._gate(chosen)
         return gate.error if gate is not None else None
 
-    def passed(self, chosen: provider_class.ProviderClass) -> None:
-        """Open the gate of a class: its provider has answered."""
+    def passed(self, chosen: provider_class.ProviderClass) -> bool:
+        """Open the gate of a class: its provider has answered. Returns: Whether it was closed."""
+        closed = self.wait_s(chosen) > 0.0
         self._gates.pop(_key(chosen), None)
+        return closed
 
     def failed(self, chosen: provider_class.ProviderClass, error: errors.DriverError) -> None:
         """Close the gate for a while, if asking again could help and would be a burden."""

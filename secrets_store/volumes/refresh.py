@@ -8,10 +8,11 @@ still there. A failed check keeps the old files and tells. Source: design §3.
 import asyncio
 import dataclasses
 import random
+from collections.abc import Callable
 
 from secrets_store import errors, tasks
 from secrets_store import log as logs
-from secrets_store.model import due, payload, pod_status, provider_class
+from secrets_store.model import due, payload, pod_status, provider_class, record
 from secrets_store.providers import client
 from secrets_store.volumes import (
     absence,
@@ -300,7 +301,14 @@ class Refresher:
             if gates.is_absence(error) and not self._fetcher.answers(chosen.provider):
                 self._absences.noticed(chosen.provider)
             raise
-        self._gates.passed(chosen)
+        if self._gates.passed(chosen):
+            # Those that were held with it need not wait for its time any more.
+            mine, of_class = found.record, (chosen.namespace, chosen.name)
+            self._resume(
+                lambda known: (
+                    known is not mine and (known.pod.namespace, known.class_name) == of_class
+                )
+            )
         edited = _edited(found, chosen)
         applied = await self._contents.refresh(found, chosen, answer)
         if applied is None:
@@ -338,8 +346,11 @@ class Refresher:
     def _returned(self, provider: str) -> None:
         """Check the volumes of a provider that was away and is back."""
         self._gates.open_provider(provider)
+        self._resume(lambda known: known.provider == provider)
+
+    def _resume(self, meant: Callable[[record.Record], bool]) -> None:
         for found in self._table:
-            if found.record.provider == provider and found.failures:
+            if meant(found.record) and found.stale:
                 self._check_in(found, 0.0)
 
     def _hold(self, found: table.Volume, wait_s: float, error: errors.DriverError | None) -> None:

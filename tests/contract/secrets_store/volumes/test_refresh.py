@@ -99,6 +99,27 @@ async def test_a_provider_that_is_there_but_cannot_answer_is_left_in_peace(start
         assert driver.provider.attempts - seen <= 4
 
 
+async def test_volumes_that_were_held_go_on_when_their_provider_answers_one(start: Start) -> None:
+    """It may have asked for a day of peace, of which its people need only half an hour."""
+    async with start(**rotating(3600.0)) as driver:
+        for uid in ("pod1", "pod2"):
+            await driver.publish(uid)
+        driver.provider.faults.every_error = grpc.StatusCode.RESOURCE_EXHAUSTED
+        first, second = driver.app._table
+        driver.app.refresher.request(first)
+        await eventually(lambda: first.failures == 1)
+        (gate,) = driver.app.refresher._gates._gates.values()
+        gate.opens_mono += 86400.0
+        second.failures, second.requested = 1, False
+        driver.app.refresher.handed_over(second, None, renewed=True)
+        await eventually(lambda: (second.check_due_mono or 0.0) > gate.opens_mono)
+        driver.provider.faults.every_error = None
+        seen = driver.provider.attempts
+        driver.app.refresher.request(first)
+        await eventually(lambda: first.failures == second.failures == 0)
+        assert driver.provider.attempts == seen + 2
+
+
 async def test_a_republish_is_answered_at_once_while_the_provider_hangs(start: Start) -> None:
     async with start(**rotating(0.1)) as driver:
         await driver.publish()

@@ -155,7 +155,8 @@ def test_an_edit_of_the_class_opens_it(closed: gates.Gates, change: dict[str, An
 
 
 def test_an_answer_opens_it(closed: gates.Gates) -> None:
-    closed.passed(CLASS)
+    assert closed.passed(CLASS)
+    assert not closed.passed(CLASS)
 
     assert (closed.wait_s(CLASS), closed.reason(CLASS)) == (0.0, None)
 
