@@ -6,6 +6,7 @@ removed before registration would let pods in only to fail.
 """
 
 import asyncio
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,10 @@ from secrets_store.providers import registry
 
 KEY = "secrets-store.csi.k8s.io/agent-not-ready"
 LOOK_S = 2.0
+QUICK_LOOKS = 30
+"""kubelet registers a driver within seconds; after these looks it is asked for rarely, for a whole
+cluster may wait in vain."""
+RARE_S = 30.0
 DENIED_S = 300.0
 VERSION_TIMEOUT_S = 5.0
 
@@ -49,7 +54,7 @@ class Taint:
         """Look until the taint is gone, then rest until cancelled."""
         never = asyncio.Event()
         denied = False
-        while True:
+        for look in itertools.count(1):
             refused = False
             try:
                 if await self._remove():
@@ -64,7 +69,8 @@ class Taint:
             except errors.ApiError as error:
                 self._wait_for(f"API server: {error}")
             denied = refused
-            await self._clock.wait(never, DENIED_S if denied else LOOK_S)
+            pause_s = LOOK_S if look < QUICK_LOOKS else RARE_S
+            await self._clock.wait(never, DENIED_S if denied else pause_s)
         await never.wait()
 
     async def _remove(self) -> bool:
@@ -73,10 +79,13 @@ class Taint:
         taints: list[dict[str, Any]] = (node.get("spec") or {}).get("taints") or []
         if all(taint.get("key") != KEY for taint in taints):
             return True
-        missing = await self._missing()
+        missing = await self._unregistered()
         if missing:
             self._wait_for(missing)
             return False
+        if await self._await_providers():
+            # What was read before the wait may be old.
+            return await self._remove()
         kept = [taint for taint in taints if taint.get("key") != KEY]
         # The test keeps what others have changed meanwhile.
         change: dict[str, Any] = (
@@ -93,8 +102,8 @@ class Taint:
         _log.info("startup taint removed", extra=logs.pairs(node=self._node))
         return True
 
-    async def _missing(self) -> str:
-        """Return what is not ready yet, empty if all is."""
+    async def _unregistered(self) -> str:
+        """Return what kubelet has not done yet, empty if it has done all."""
         try:
             listed = await self._threads.run(self._api.get, paths.csi_nodes(self._node))
         except errors.NotFound:
@@ -102,6 +111,19 @@ class Taint:
         drivers = (listed.get("spec") or {}).get("drivers") or []
         if all(driver.get("name") != self._driver for driver in drivers):
             return "kubelet has not registered the driver"
+        return ""
+
+    async def _await_providers(self) -> bool:
+        """Wait until the required providers answer, without the API server; tell if it took any."""
+        never, waited = asyncio.Event(), False
+        while missing := await self._silent():
+            self._wait_for(missing)
+            await self._clock.wait(never, LOOK_S)
+            waited = True
+        return waited
+
+    async def _silent(self) -> str:
+        """Return which required provider does not answer, empty if all do."""
         for name in self._required:
             try:
                 channel = await self._providers.connect(name)

@@ -198,6 +198,43 @@ async def test_it_stays_until_every_required_provider_answers(
     assert 'provider "two"' in facts["waitsFor"]
 
 
+async def test_no_node_bothers_the_api_server_while_a_provider_is_missing(node: Node) -> None:
+    """It may be missing on all nodes, and for good."""
+    node.make(OURS)
+    node.register(DRIVER)
+    asked = [
+        node.api.faults.add(resource=kind, verb="get", delay_s=0.001)
+        for kind in ("nodes", "csinodes")
+    ]
+
+    async with node.looking("one"):
+        for _ in range(5):
+            assert await node.clock.next_wait_s() == taint.LOOK_S
+            node.clock.go_on()
+        assert [kind.hits for kind in asked] == [1, 1]
+        node.change(OURS, OTHER)
+        async with provider.Provider(node.sockets, "one"):
+            node.clock.go_on()
+            assert await node.gone() == [OTHER]
+
+
+async def test_what_kubelet_does_not_do_within_a_minute_is_asked_for_rarely(node: Node) -> None:
+    node.make(OURS)
+
+    async with node.looking():
+        waits_s = []
+        for _ in range(taint.QUICK_LOOKS + 2):
+            waits_s.append(await node.clock.next_wait_s())
+            node.clock.go_on()
+        node.register(DRIVER)
+        node.clock.go_on()
+        await node.gone()
+
+    quick, rare = waits_s[: taint.QUICK_LOOKS - 1], waits_s[taint.QUICK_LOOKS - 1 :]
+    assert set(quick) == {taint.LOOK_S}
+    assert rare == [taint.RARE_S] * 3
+
+
 async def test_a_node_without_it_needs_no_look_at_anything_else(node: Node) -> None:
     node.make(OTHER)
     asked = node.api.faults.add(resource="csinodes", code=500)
