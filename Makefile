@@ -10,7 +10,7 @@ NAMESPACE := $(shell [ "$$(id -u)" = 0 ] || ! unshare --user --map-root-user --m
 SANITY_VERSION := v5.6.0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test sanity bench lint types format generate lock images clean
+.PHONY: help setup demo test sanity bench lint types format generate lock images sbom clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -60,8 +60,10 @@ format: $(STAMP) ## put the code in form
 generate: $(STAMP) ## make the wire modules from the .proto files
 	$(BIN)/python -m csi_spec.generate
 
-images: $(STAMP) ## build both images and list what is in them; BASE= names another base image
+images: $(STAMP) ## build both images, run each once; BASE= names another base image
 	@PYTHON=$(BIN)/python deploy/images/build.sh
+
+sbom: images ## write what is inside the images to dist/*.sbom.json, which building them does
 
 lock: ## renew the locks; needs uv
 	for part in driver provider; do \
