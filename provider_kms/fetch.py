@@ -3,7 +3,6 @@
 This is the procedure of one Mount without its wire. It knows no KMS, only `backend.Backend`.
 """
 
-import asyncio
 import dataclasses
 import datetime
 import itertools
@@ -11,7 +10,7 @@ import secrets
 import time
 from collections.abc import Callable
 
-from provider_kms import auth, budget, errors, log, offline, reads, sealed, settings
+from provider_kms import auth, budget, compute, errors, log, offline, reads, sealed, settings
 from provider_kms.backend import Account
 from provider_kms.cluster import Cluster
 from provider_kms.metrics import Metrics
@@ -191,7 +190,7 @@ class Fetcher:
                 raise
         if any(entry.keys is not None for entry in request.entries):
             # Matching many keys takes a while, and other Mounts should not wait for it.
-            return await asyncio.to_thread(files.build, request, found, self._salt)
+            return await compute.aside(files.build, request, found, self._salt)
         return files.build(request, found, self._salt)
 
     async def _proof(self, request: Request, limits: budget.Budget) -> sealed.Sealed[str]:

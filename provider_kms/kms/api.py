@@ -8,13 +8,12 @@ sent.
 Source: public server code, generation A; see the table in docs/provider.md.
 """
 
-import asyncio
 import json
 import urllib.parse
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-from provider_kms import budget, errors, sealed
+from provider_kms import budget, compute, errors, sealed
 from provider_kms.backend import Account, Read, Session
 from provider_kms.http1 import client
 from provider_kms.kms import answers, caller
@@ -129,7 +128,7 @@ async def _read(account: Account, decode: Callable[[], T], response: client.Resp
     try:
         if len(response.body) > LARGE_BODY_BYTES:
             # Other Mounts should not wait while a large answer is taken apart.
-            return await asyncio.to_thread(decode)
+            return await compute.aside(decode)
         return decode()
     except answers.Malformed as error:
         kind = response.headers.get("content-type", "no content type").partition(";")[0]
