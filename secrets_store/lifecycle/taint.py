@@ -6,7 +6,6 @@ removed before registration would let pods in only to fail.
 """
 
 import asyncio
-import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,10 +16,12 @@ from secrets_store.providers import registry
 
 KEY = "secrets-store.csi.k8s.io/agent-not-ready"
 LOOK_S = 2.0
-QUICK_LOOKS = 30
-"""kubelet registers a driver within seconds; after these looks it is asked for rarely, for a whole
-cluster may wait in vain."""
 RARE_S = 30.0
+QUICK_LOOKS = 30
+"""After so many looks at the API server the next are rare: a whole cluster may wait in vain for a
+registrar or a provider."""
+PROVIDER_LOOKS = 5
+"""So many looks at a provider, which cost the API server nothing, take the place of each pause."""
 DENIED_S = 300.0
 VERSION_TIMEOUT_S = 5.0
 
@@ -49,43 +50,53 @@ class Taint:
         self._api, self._threads, self._providers, self._clock = api, threads, providers, clock
         self._node, self._driver, self._required = node, driver, required
         self._waits_for = ""
+        self._looks = 0
 
     async def run(self) -> None:
         """Look until the taint is gone, then rest until cancelled."""
         never = asyncio.Event()
         denied = False
-        for look in itertools.count(1):
+        while True:
+            self._looks += 1
             refused = False
             try:
-                if await self._remove():
-                    break
+                pause_s = await self._remove()
             except errors.Forbidden as error:
-                refused = True
+                refused, pause_s = True, DENIED_S
                 # Of refusals in a row, the first is worth a line.
                 if not denied:
                     _log.warning(
                         "startup taint cannot be removed", extra=logs.pairs(reason=str(error))
                     )
             except errors.ApiError as error:
+                pause_s = self._pause_s()
                 self._wait_for(f"API server: {error}")
             denied = refused
-            pause_s = LOOK_S if look < QUICK_LOOKS else RARE_S
-            await self._clock.wait(never, DENIED_S if denied else pause_s)
+            if pause_s is None:
+                break
+            if pause_s:
+                await self._clock.wait(never, pause_s)
         await never.wait()
 
-    async def _remove(self) -> bool:
-        """Remove the taint if all is ready; tell whether there is nothing left to do."""
+    def _pause_s(self) -> float:
+        return LOOK_S if self._looks < QUICK_LOOKS else RARE_S
+
+    async def _remove(self) -> float | None:
+        """Remove the taint if all is ready.
+
+        Returns: Seconds until the next look; None if there is nothing left to do.
+        """
         node = await self._threads.run(self._api.get, paths.nodes(self._node))
         taints: list[dict[str, Any]] = (node.get("spec") or {}).get("taints") or []
         if all(taint.get("key") != KEY for taint in taints):
-            return True
+            return None
         missing = await self._unregistered()
         if missing:
             self._wait_for(missing)
-            return False
+            return self._pause_s()
         if await self._await_providers():
             # What was read before the wait may be old.
-            return await self._remove()
+            return 0.0
         kept = [taint for taint in taints if taint.get("key") != KEY]
         # The test keeps what others have changed meanwhile.
         change: dict[str, Any] = (
@@ -100,7 +111,7 @@ class Taint:
             kind="json",
         )
         _log.info("startup taint removed", extra=logs.pairs(node=self._node))
-        return True
+        return None
 
     async def _unregistered(self) -> str:
         """Return what kubelet has not done yet, empty if it has done all."""
@@ -114,13 +125,15 @@ class Taint:
         return ""
 
     async def _await_providers(self) -> bool:
-        """Wait until the required providers answer, without the API server; tell if it took any."""
-        never, waited = asyncio.Event(), False
-        while missing := await self._silent():
+        """Wait a while for the required providers; tell whether it took any time."""
+        never = asyncio.Event()
+        for waited in range(round(PROVIDER_LOOKS * self._pause_s() / LOOK_S)):
+            missing = await self._silent()
+            if not missing:
+                return waited > 0
             self._wait_for(missing)
             await self._clock.wait(never, LOOK_S)
-            waited = True
-        return waited
+        return True
 
     async def _silent(self) -> str:
         """Return which required provider does not answer, empty if all do."""
