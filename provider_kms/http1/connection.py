@@ -131,7 +131,11 @@ async def _tunnel(site: Site, proxy: Proxy) -> socket.socket:
         found = await loop.getaddrinfo(proxy.host, proxy.port, type=socket.SOCK_STREAM)
     except socket.gaierror as error:
         raise OSError(f"the proxy's name is not found: {error.strerror}") from None
-    link = await first_of(found)
+    try:
+        link = await first_of(found)
+    except OSError as error:
+        problem = error.strerror or type(error).__name__
+        raise OSError(f"the proxy is out of reach: {problem}") from None
     try:
         host = f"[{site.host}]" if ":" in site.host else site.host
         where = f"{host}:{site.port}"

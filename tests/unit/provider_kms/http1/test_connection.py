@@ -214,6 +214,15 @@ class TestProxy:
             await connection.open_to(self.SITE, trust.context("", ""), through)
         assert not caught.value.final
 
+    async def test_where_nobody_listens(self) -> None:
+        async with listening(hello) as port:
+            pass
+
+        with pytest.raises(connection.Unreachable, match="the proxy is out of reach"):
+            await connection.open_to(
+                self.SITE, trust.context("", ""), connection.Proxy("127.0.0.1", port)
+            )
+
     async def test_of_several_addresses_the_first_that_answers(self) -> None:
         loop = asyncio.get_running_loop()
         async with listening(hello) as closed:
