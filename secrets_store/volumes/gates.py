@@ -16,6 +16,10 @@ MIN_S = 0.5
 KEPT_S = 3 * 3600.0
 """So long after it has opened a gate that nobody asks for is kept: its class may be gone."""
 
+CUT = 3
+"""So many calls in a row that a provider did not survive are no chance: its return is no reason to
+ask the same again."""
+
 Key = tuple[str, str, str]
 """Provider, namespace and name of the class."""
 
@@ -34,6 +38,7 @@ class _Gate:
     version: tuple[str, int]
     error: errors.DriverError | None = None
     failures: int = 0
+    cut: int = 0
     opens_mono: float = 0.0
 
 
@@ -73,14 +78,16 @@ class Gates:
             gate = self._gates[_key(chosen)] = _Gate(_version(chosen))
         # A copy has no traceback, whose frames would keep what was asked, tokens and all.
         gate.error, gate.failures = copy.copy(error), gate.failures + 1
+        gate.cut += isinstance(error, errors.ProviderFailed) and is_absence(error)
         told_s = error.retry_after_s if isinstance(error, errors.ProviderFailed) else None
         wait_s = backoff.full_jitter(gate.failures, base_s=BASE_S, cap_s=CAP_S)
         gate.opens_mono = self._clock.mono_s() + max(MIN_S, wait_s, told_s or 0.0)
 
     def open_provider(self, provider: str) -> None:
-        """Open all gates of a provider that is back."""
-        for key in [key for key in self._gates if key[0] == provider]:
-            del self._gates[key]
+        """Open the gates of a provider that is back, but those of classes that it may die of."""
+        for key, gate in self._gates.items():
+            if key[0] == provider and gate.cut < CUT:
+                gate.opens_mono, gate.failures = self._clock.mono_s(), 0
 
     def _let_go(self) -> None:
         oldest_mono = self._clock.mono_s() - KEPT_S

@@ -99,6 +99,29 @@ async def test_a_provider_that_is_there_but_cannot_answer_is_left_in_peace(start
         assert driver.provider.attempts - seen <= 4
 
 
+async def test_a_provider_that_dies_of_a_check_is_left_in_peace(start: Start) -> None:
+    """Each time it is back it would be asked at once, and serve nobody else."""
+    async with start(**rotating(0.3)) as driver:
+        await driver.publish()
+        served = driver.provider
+        served.faults.hang = asyncio.Event()
+
+        async def die_and_come_back() -> None:
+            while True:
+                await served.wait_attempts(served.attempts + 1)
+                await served.stop()
+                await asyncio.sleep(0.05)
+                await served.start()
+
+        seen = served.attempts
+        dying = asyncio.create_task(die_and_come_back())
+        await asyncio.sleep(6.0)
+        dying.cancel()
+        await asyncio.wait({dying})
+        # Three times in a row, and after that with a back-off of its own.
+        assert 3 <= served.attempts - seen <= 8
+
+
 async def test_volumes_that_were_held_go_on_when_their_provider_answers_one(start: Start) -> None:
     """It may have asked for a day of peace, of which its people need only half an hour."""
     async with start(**rotating(3600.0)) as driver:

@@ -170,6 +170,24 @@ def test_the_return_of_its_provider_opens_it(
     assert (closed.wait_s(CLASS) == 0.0) is opened
 
 
+def test_a_class_that_its_provider_dies_of_stays_closed_at_its_return(clock: Clock) -> None:
+    made = gates.Gates(clock)
+    for _ in range(gates.CUT):
+        made.open_provider("vault")
+        assert made.wait_s(CLASS) == 0.0
+        made.failed(CLASS, errors.ProviderFailed("cut off", code=Code.UNAVAILABLE))
+        # That it is away meanwhile is the same death.
+        made.failed(CLASS, errors.ProviderMissing("vault"))
+
+    made.open_provider("vault")
+    assert made.wait_s(CLASS) > 0.0
+
+    made.passed(CLASS)
+    made.failed(CLASS, errors.ProviderMissing("vault"))
+    made.open_provider("vault")
+    assert made.wait_s(CLASS) == 0.0
+
+
 @pytest.mark.parametrize(
     "other", [{"name": "two"}, {"namespace": "bank"}, {"provider": "aws"}], ids=str
 )
