@@ -15,6 +15,9 @@ from provider_kms.model import document, json_path, paths, pattern
 
 PARAMETER = "secrets"
 MOST_ENTRIES = 2000
+MOST_STEPS = 10_000
+"""Of all patterns of one class: what they cost in memory and, for each key, in time."""
+
 _LONGEST_KEPT = 32 * 1024
 ENCODINGS = ("utf-8", "base64", "hex")
 FORMATS = ("dotenv", "json")
@@ -70,8 +73,8 @@ def parse(text: str) -> Objects:
 
     Raises: errors.InvalidRequest: naming the entry and field.
     """
-    # A class is mounted again and again; a very long one would take too much memory for that.
-    return _parse_once(text) if len(text) <= _LONGEST_KEPT else _parse(text)
+    # A class is mounted again and again. Long ones take memory, up to 3 MiB each, so only few stay.
+    return _parse_once(text) if len(text) <= _LONGEST_KEPT else _parse_long_once(text)
 
 
 def _parse(text: str) -> Objects:
@@ -86,7 +89,13 @@ def _parse(text: str) -> Objects:
     if len(root) > MOST_ENTRIES:
         raise errors.InvalidRequest(PARAMETER, f"has more than {MOST_ENTRIES} entries")
     warnings: list[str] = []
-    entries = [_Fields(number, node, warnings).entry() for number, node in enumerate(root, 1)]
+    entries, steps = list[Entry](), 0
+    for number, node in enumerate(root, 1):
+        entry = _Fields(number, node, warnings).entry()
+        steps += entry.keys.steps if entry.keys is not None else 0
+        if steps > MOST_STEPS:
+            raise errors.InvalidRequest(PARAMETER, "has patterns that are too large together")
+        entries.append(entry)
     unique = tuple(dict.fromkeys(entries))
     if len(unique) < len(entries):
         warnings.append(f"{PARAMETER} has an entry twice")
@@ -99,6 +108,7 @@ def _parse(text: str) -> Objects:
 
 
 _parse_once = functools.lru_cache(maxsize=64)(_parse)
+_parse_long_once = functools.lru_cache(maxsize=4)(_parse)
 
 
 class _Fields:

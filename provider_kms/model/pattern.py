@@ -61,7 +61,11 @@ class _Program(list[_Step]):
 
 
 class Pattern:
-    """A compiled pattern; `text` is what it was made of.
+    """A compiled pattern.
+
+    Attributes:
+        text: what it was made of.
+        steps: how much work it was, and how much it is to match a character, at most.
 
     Raises: ValueError: on construction, the text is no pattern; the message says why.
     """
@@ -76,6 +80,7 @@ class Pattern:
             piece = _sequence([_glob(character) for character in text])
         self._program = _Program([_Step(None, False, ())])
         self._start = piece(self._program, 0)
+        self.steps = len(self._program) + self._program.pieces
 
     def matches(self, name: str) -> bool:
         """Tell whether the whole name fits."""

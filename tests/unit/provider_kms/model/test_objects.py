@@ -1,4 +1,5 @@
 import json
+import time
 from typing import Any
 
 import pytest
@@ -214,6 +215,30 @@ def test_any_entries_are_read_or_refused(entries: list[dict[str, Any]]) -> None:
         assert found.entries
         assert all(bool(entry.key) != (entry.keys is not None) for entry in found.entries)
     assert text.startswith("secrets")
+
+
+@pytest.mark.parametrize("keys", ["/[ab]{99}[ab]{99}[ab]{90}%d/", "/(){999}(){999}(){990}%d/"])
+def test_patterns_have_a_size_together(keys: str) -> None:
+    began = time.process_time()
+
+    with pytest.raises(errors.InvalidRequest, match="too large together"):
+        parse(*({"keys": keys % n, "format": "json", "fileName": f"file-{n}"} for n in range(2000)))
+    assert time.process_time() - began < 0.3
+
+
+def test_many_usual_patterns_are_not_too_large() -> None:
+    found = parse(
+        *({"keys": f"PREFIX_{n}_*", "format": "json", "fileName": f"f-{n}"} for n in range(500))
+    )
+
+    assert len(found.entries) == 500
+
+
+@pytest.mark.parametrize("count", [10, 1500])
+def test_a_class_that_is_mounted_again_is_not_read_again(count: int) -> None:
+    text = json.dumps([{"secretKey": f"K{n}", "fileName": f"file-{n}"} for n in range(count)])
+
+    assert objects.parse(text) is objects.parse(text)
 
 
 @given(st.text(max_size=120))
