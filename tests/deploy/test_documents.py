@@ -74,6 +74,19 @@ def test_every_right_is_explained() -> None:
                     assert set(rule["verbs"]) <= set(re.findall(r"\w+", told)), (resource, told)
 
 
+def test_removal_names_the_right_that_would_stay() -> None:
+    text = (DOCS / "install.md").read_text().partition("## Remove")[2]
+    base = {(obj["kind"], obj["metadata"]["name"]) for obj in manifests.folder()}
+    left = {
+        rule["resources"][0]
+        for obj in manifests.folder("secret-sync")
+        if obj["kind"] == "ClusterRole" and (obj["kind"], obj["metadata"]["name"]) not in base
+        for rule in obj["rules"]
+    }
+    assert left == {"secrets"}
+    assert "`secret-sync/`" in text
+
+
 def test_the_way_back_removes_every_policy() -> None:
     installed = {
         obj["metadata"]["name"]
