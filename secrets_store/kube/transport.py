@@ -30,6 +30,13 @@ for _name, _value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT
     if hasattr(socket, _name):
         _KEEPALIVE.append((socket.IPPROTO_TCP, getattr(socket, _name), _value))
 
+UNACKNOWLEDGED_MS = 4000
+_REQUEST = list(_KEEPALIVE)
+# Of a request's time there must be some left for another connection when the other side of a kept
+# one is gone without a word. A server that is only slow acknowledges what it gets.
+if hasattr(socket, "TCP_USER_TIMEOUT"):
+    _REQUEST.append((socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS))
+
 
 class DroppedIdle(ConnectionResetError):
     """A kept connection turned out closed before it gave a byte of the next answer."""
@@ -158,12 +165,13 @@ class Transport:
     def _pool(self, size: int) -> urllib3.HTTPConnectionPool:
         host, port = self._address
         options: dict[str, Any] = {"maxsize": size, "block": True, "retries": False}
+        options |= self._options | {"socket_options": _REQUEST}
         if not self._tls:
-            return _PlainPool(host, port, **options, **self._options)
+            return _PlainPool(host, port, **options)
         if self._proxy is None:
-            return _TlsPool(host, port, **options, **self._options)
+            return _TlsPool(host, port, **options)
         manager = urllib3.ProxyManager(
-            self._proxy.url, proxy_headers=self._proxy_headers, **options, **self._options
+            self._proxy.url, proxy_headers=self._proxy_headers, **options
         )
         manager.pool_classes_by_scheme = {"http": _PlainPool, "https": _TlsPool}
         return manager.connection_from_host(host, port, "https")

@@ -2,6 +2,8 @@ import contextlib
 import secrets
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 import time
 from typing import Any
@@ -254,6 +256,59 @@ def test_proxy_that_is_none_is_not_shown() -> None:
     with pytest.raises(errors.ConfigurationError, match="proxy") as caught:
         transport.Transport(config, pool_size=1)
     assert secret not in f"{caught.value}{caught.value.__context__}"
+
+
+LOST = """
+import fcntl, http.server, socket, struct, threading, time
+from secrets_store.kube import access, client
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    def log_message(self, *args):
+        pass
+
+def network(up):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        request = struct.pack("16sh16x", b"lo", 1 if up else 0)
+        fcntl.ioctl(any_socket, 0x8914, request)  # SIOCSIFFLAGS, IFF_UP
+
+network(True)
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+codes = []
+api = client.Client(
+    access.Config(f"http://127.0.0.1:{server.server_port}"),
+    user_agent="x",
+    observe=lambda method, host, code: codes.append(code),
+)
+api.get("/x")
+network(False)
+threading.Timer(4.6, network, [True]).start()
+api.get("/x", deadline_s=10.0)
+print(codes[0], codes[1], codes[-1])
+"""
+
+
+@pytest.mark.root
+@pytest.mark.timeout(40)
+def test_a_request_outlives_a_kept_connection_whose_other_side_is_lost() -> None:
+    """No reset tells of it; it is the kernel that gets no acknowledgement."""
+    told = subprocess.run(
+        ["unshare", "--net", sys.executable, "-c", LOST],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert told.stderr == ""
+    assert told.stdout == "200 <error> 200\n"
 
 
 def test_keepalive_is_set(server: Any, behaviours: Any) -> None:
