@@ -21,7 +21,7 @@ from provider_kms import (
     service,
     settings,
 )
-from provider_kms.http1 import trust
+from provider_kms.http1 import connection, trust
 from provider_kms.kms import api, caller, pools
 
 GRACE_S = 10.0
@@ -203,6 +203,7 @@ async def run(flags: settings.Settings) -> None:
 
     Raises: OSError, ValueError: it could not start, or a part of it has failed.
     """
+    connection.check_proxy()
     app = App(flags)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()

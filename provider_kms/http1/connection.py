@@ -188,14 +188,29 @@ async def _connected(address: tuple[Any, ...]) -> socket.socket:
     return link
 
 
+def check_proxy(environment: Mapping[str, str] = os.environ) -> None:
+    """Raise ValueError if the environment names a proxy that cannot be used.
+
+    Without it requests would go out directly, past whoever wanted them to pass there.
+    """
+    text = _named_proxy(environment)
+    if text and _PROXY.fullmatch(text) is None:
+        raise ValueError(
+            "HTTPS_PROXY must be http://[user:password@]host[:port]; other schemes are not spoken"
+        )
+
+
+def _named_proxy(environment: Mapping[str, str]) -> str:
+    return environment.get("HTTPS_PROXY") or environment.get("https_proxy") or ""
+
+
 def proxy_for(site: Site, environment: Mapping[str, str] = os.environ) -> Proxy | None:
     """Return the proxy that the environment names for a site, or None.
 
     Reads HTTPS_PROXY and NO_PROXY in either case, as the Go program does; only https goes
     through a proxy, and only through one that is itself spoken to in plain http.
     """
-    text = environment.get("HTTPS_PROXY") or environment.get("https_proxy") or ""
-    match = _PROXY.fullmatch(text)
+    match = _PROXY.fullmatch(_named_proxy(environment))
     if site.scheme != "https" or match is None or not _goes_out(site, environment):
         return None
     user, host, port = match.groups()

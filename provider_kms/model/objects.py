@@ -135,6 +135,9 @@ class _Fields:
         key = self._text("secretKey").strip()
         if not key:
             raise self._fault("secretKey", "must be set (or keys)")
+        if key in (".", ".."):
+            # It is a segment of the request's path, where these mean another place.
+            raise self._fault("secretKey", "is no name of a secret")
         for field in ("recursive", "format"):
             if self._text(field) not in ("", "false"):
                 raise self._fault(field, "goes with keys only")

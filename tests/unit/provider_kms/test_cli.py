@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -80,12 +81,17 @@ def test_every_setting_has_a_flag() -> None:
 
 
 @pytest.mark.timeout(20)
-def test_a_start_that_fails_is_told_in_one_line() -> None:
+@pytest.mark.parametrize(
+    ("environment", "reason"),
+    [({}, "/nonexistent"), ({"HTTPS_PROXY": "socks5://proxy:1"}, "HTTPS_PROXY must be")],
+)
+def test_a_start_that_fails_is_told_in_one_line(environment: dict[str, str], reason: str) -> None:
     ended = subprocess.run(
         [
             *(sys.executable, "-m", "provider_kms"),
             *("-endpoint=/nonexistent/kms.sock", "-health-port=127.0.0.1:0"),
         ],
+        env=os.environ | environment,
         capture_output=True,
         text=True,
         timeout=15,
@@ -94,6 +100,7 @@ def test_a_start_that_fails_is_told_in_one_line() -> None:
 
     assert ended.returncode == 1
     assert '"could not start"' in ended.stderr
+    assert reason in ended.stderr
     assert "Traceback" not in ended.stderr
 
 

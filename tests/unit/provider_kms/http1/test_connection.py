@@ -108,7 +108,6 @@ class TestProxy:
             ({"https_proxy": "proxy:3128/"}, ("proxy", 3128)),
             ({"HTTPS_PROXY": "http://[::1]:3128"}, ("::1", 3128)),
             ({"HTTPS_PROXY": "http://proxy"}, ("proxy", 80)),
-            ({"HTTPS_PROXY": "socks5://proxy:1"}, None),
             ({"HTTPS_PROXY": "http://proxy:1", "NO_PROXY": "*"}, None),
             ({"HTTPS_PROXY": "http://proxy:1", "NO_PROXY": "kms.example.com"}, None),
             ({"HTTPS_PROXY": "http://proxy:1", "NO_PROXY": "x, .example.com"}, None),
@@ -123,6 +122,16 @@ class TestProxy:
         proxy = None if found is None else connection.Proxy(*found)
 
         assert connection.proxy_for(self.SITE, environment) == proxy
+
+    @pytest.mark.parametrize("text", ["socks5://u:hidden@proxy:1", "https://proxy", "http://a b"])
+    def test_one_that_cannot_be_used_is_refused(self, text: str) -> None:
+        with pytest.raises(ValueError, match="HTTPS_PROXY must be") as caught:
+            connection.check_proxy({"https_proxy": text})
+        assert "hidden" not in str(caught.value)
+
+    @pytest.mark.parametrize("text", ["", "proxy:3128", "http://u:p@proxy"])
+    def test_one_that_can_be_used_is_not(self, text: str) -> None:
+        connection.check_proxy({"HTTPS_PROXY": text})
 
     @pytest.mark.parametrize(
         ("host", "without", "direct"),

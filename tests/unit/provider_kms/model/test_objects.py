@@ -86,6 +86,7 @@ def test_many_keys(fields: dict[str, str], entry: objects.Entry) -> None:
     [
         (ONE | {"secretKey": ""}, "secretKey"),
         (ONE | {"secretKey": "  "}, "secretKey"),
+        (ONE | {"secretKey": ".."}, "secretKey"),
         (ONE | {"secretKey": ["a"]}, "secretKey"),
         (ONE | {"secretPath": "app"}, "secretPath"),
         (ONE | {"secretPath": "/a/../b"}, "secretPath"),
