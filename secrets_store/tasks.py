@@ -86,13 +86,16 @@ class Background:
         return task
 
     async def drain(self, timeout_s: float) -> None:
-        """Wait for all tasks, then cancel what is left."""
-        if self._tasks:
-            _, late = await asyncio.wait(self._tasks, timeout=timeout_s)
-            for task in late:
-                task.cancel()
-            if late:
-                await asyncio.wait(late)
+        """Wait for all tasks, and those that they spawn, then cancel what is left."""
+        ends = asyncio.get_running_loop().time() + timeout_s
+        while self._tasks:
+            left_s = ends - asyncio.get_running_loop().time()
+            if left_s <= 0:
+                for task in self._tasks:
+                    task.cancel()
+                await asyncio.wait(self._tasks)
+            else:
+                await asyncio.wait(self._tasks, timeout=left_s)
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)

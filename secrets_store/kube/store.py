@@ -256,8 +256,8 @@ class Classes(_Follower[Class]):
     an annotation does not change the generation.
 
     Args:
-        on_change: Told namespace and name of a class in use that has another generation or other
-            annotations of ours, is deleted, or may have changed while nobody listened.
+        on_change: Told namespace and name of a class in use that is new, has another generation
+            or other annotations of ours, is deleted, or may have changed while nobody listened.
     """
 
     def __init__(
@@ -314,7 +314,8 @@ class Classes(_Follower[Class]):
         if found is None:
             return
         before, found.seen, found.sure = found.seen, item, True
-        if before is not None and _facts(before) != _facts(item):
+        # Not known before: new, or back after it was deleted, for which its volumes wait.
+        if before is None or _facts(before) != _facts(item):
             self._on_change(item.namespace, item.name)
 
     def _drop(self, item: Class) -> None:

@@ -16,6 +16,8 @@ from secrets_store.model import provider_class
 DEADLINE_S = 5.0
 KNOWN_DEADLINE_S = 1.0
 """How long to ask for news of a class that was read before."""
+DELETED = "NotFound"
+"""The reason in which an API server says that a class is gone; a load balancer's 404 has none."""
 IDLE = 64
 """So many classes are remembered of which no volume came to be; kubelet repeats its attempts."""
 
@@ -98,12 +100,13 @@ class Classes:
             task.add_done_callback(lambda _: self._reads.pop(key, None))
         try:
             return await asyncio.shield(task)
-        except errors.NotFound:
-            self._missing(namespace, name)
-            reason = f'SecretProviderClass.secrets-store.csi.x-k8s.io "{name}" not found'
-            raise errors.ClassMissing(namespace, name, reason) from None
         except errors.ApiError as error:
             known = self._cache.last_read(namespace, name)
+            if isinstance(error, errors.NotFound) and (error.reason == DELETED or known is None):
+                if error.reason == DELETED:
+                    self._missing(namespace, name)
+                reason = f'SecretProviderClass.secrets-store.csi.x-k8s.io "{name}" not found'
+                raise errors.ClassMissing(namespace, name, reason) from None
             if known is None or isinstance(error, errors.Rejected):
                 raise _unreadable(namespace, name, error) from error
             self._tell_stale(key, error)

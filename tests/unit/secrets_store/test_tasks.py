@@ -134,6 +134,23 @@ async def test_draining_waits_for_what_runs() -> None:
     assert done == [0, 1, 2]
 
 
+async def test_draining_waits_for_what_is_spawned_meanwhile() -> None:
+    background, done = tasks.Background(), []
+
+    async def later() -> None:
+        await asyncio.sleep(0)
+        done.append(True)
+
+    async def work() -> None:
+        await asyncio.sleep(0)
+        background.spawn("later", later())
+
+    background.spawn("work", work())
+    await background.drain(4.0)
+
+    assert done == [True]
+
+
 async def test_draining_cancels_what_is_late() -> None:
     background, cleaned = tasks.Background(), []
 

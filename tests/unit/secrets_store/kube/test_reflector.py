@@ -205,6 +205,24 @@ async def test_watch_that_ends_goes_on_from_the_last_version(scene: Callable[...
     assert s.pauses == []
 
 
+async def test_silence_after_a_bookmark_is_no_watch_any_more(scene: Callable[..., Scene]) -> None:
+    """A proxy may hold the connection open although nothing can come on it."""
+    s = scene(bookmark_silence_s=0.3)
+    s.server.behave(s.page("a"), s.open(line("BOOKMARK", "", "7")), s.open(line("ADDED", "b", "8")))
+    start(s)
+    assert await s.wait(5) == [
+        *BEGUN,
+        reflector.Stale("API server: read timeout"),
+        reflector.Synced(),
+        reflector.Added("b@8"),
+    ]
+    assert query(s.server.requests[2])["resourceVersion"] == "7"
+    # No bookmark has come on this one: so its server need not send any.
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.8):
+            await s.wait(6)
+
+
 async def test_watch_that_ends_at_once_is_no_busy_loop(scene: Callable[..., Scene]) -> None:
     s = scene()
     s.patience = 8

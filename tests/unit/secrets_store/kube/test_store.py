@@ -213,6 +213,12 @@ class TestClasses:
         assert told == [("web", "c")]
         assert classes.cached("web", "c") is None
 
+    def test_one_that_is_made_anew_is_told(self, classes: store.Classes, told: list[Any]) -> None:
+        classes.put(a_class("5"))
+        classes.on_event(Deleted(heard("6")))
+        classes.on_event(Added(heard("7")))
+        assert told == [("web", "c")] * 2
+
     def test_change_of_something_else_is_not_told(
         self, classes: store.Classes, told: list[Any]
     ) -> None:

@@ -157,7 +157,7 @@ async def test_news_that_come_during_the_read_make_the_next_one_ask(node: Node) 
 
 
 async def test_a_class_that_there_is_not(node: Node) -> None:
-    node.api.answer = errors.NotFound("another text", status=404)
+    node.api.answer = errors.NotFound("another text", status=404, reason="NotFound")
 
     failure = await node.failure()
 
@@ -170,7 +170,7 @@ async def test_a_class_that_there_is_not(node: Node) -> None:
 
 async def test_a_deleted_class_is_not_served_as_last_read(node: Node) -> None:
     assert await node.generation() == 1
-    node.api.answer = errors.NotFound("gone", status=404)
+    node.api.answer = errors.NotFound("gone", status=404, reason="NotFound")
 
     assert type(await node.failure()) is errors.ClassMissing
 
@@ -258,3 +258,16 @@ async def test_a_class_that_was_forgotten_since_it_was_read(node: Node) -> None:
 
 async def test_of_a_class_nothing_is_known_while_the_watch_is_down(node: Node) -> None:
     assert not node.classes.outdated(await node.classes.get("shop", "cls"))
+
+
+async def test_a_404_of_something_else_than_an_api_server_is_no_deletion(node: Node) -> None:
+    missing: list[tuple[str, str]] = []
+    node.classes = classes.Classes(
+        node.api, node.threads, node.cache, missing=lambda *key: missing.append(key)
+    )
+    assert await node.generation() == 1
+    node.api.answer = errors.NotFound("HTTP 404 from the API server", status=404)
+
+    assert await node.generation() == 1
+
+    assert missing == []
