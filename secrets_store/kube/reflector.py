@@ -25,6 +25,9 @@ T = TypeVar("T")
 WATCH_S = (300.0, 600.0)
 """A watch is asked to end after a random time between these, so that nodes do not move as one."""
 SILENCE_MARGIN_S = 30.0
+BOOKMARK_SILENCE_S = 240.0
+"""So long a watch that has had a bookmark may be silent: an API server sends one each minute. A
+proxy can hold a connection open that leads nowhere any more."""
 LIST_DEADLINE_S = 15.0
 JOIN_S = 1.0
 FLOOR_S = 0.1
@@ -101,6 +104,7 @@ class Reflector(Generic[T]):
         uniform: Random number between two.
         clock: Monotonic seconds.
         pause: Waits between tries; by default a wait that ``stop`` ends.
+        bookmark_silence_s: So long nothing may come after a bookmark.
     """
 
     def __init__(
@@ -115,10 +119,12 @@ class Reflector(Generic[T]):
         uniform: Callable[[float, float], float] = random.uniform,
         clock: Callable[[], float] = time.monotonic,
         pause: Callable[[float], object] | None = None,
+        bookmark_silence_s: float = BOOKMARK_SILENCE_S,
     ) -> None:
         self._api, self._path, self._project = api, path, project
         self._on_event, self._params, self._whole = on_event, dict(params or {}), whole
         self._uniform, self._clock = uniform, clock
+        self._bookmark_silence_s = bookmark_silence_s
         self._stopping = threading.Event()
         self._pause = pause or self._stopping.wait
         self._lock = threading.Lock()
@@ -254,6 +260,8 @@ class Reflector(Generic[T]):
             make = _KINDS.get(kind)
             if make is not None:
                 self._hand_over(make(self._project(document)))
+            elif kind == "BOOKMARK":
+                watch.bound_silence(self._bookmark_silence_s)
             if isinstance(version, str) and version:
                 self._version = version
 

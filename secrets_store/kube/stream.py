@@ -128,6 +128,11 @@ class Watch:
             return b""
         raise errors.Unavailable(f"API server: {name}", reason=name)
 
+    def bound_silence(self, seconds: float) -> None:
+        """Let the next byte come within so long, and each after it; for the iterating thread."""
+        if self._socket is not None:
+            self._socket.settimeout(seconds)
+
     def close(self) -> None:
         """End the iteration, also one that is blocked in a read in another thread."""
         self._closed = True
