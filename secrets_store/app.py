@@ -139,7 +139,7 @@ class App:
         told = events.Events(
             self._api, self._event_threads, self._background, self._clock, node=chosen.node_id
         )
-        written = journal.Journal(told, self.metrics)
+        written = journal.Journal(told, self.metrics, self._pods)
         self._secrets = sync.SecretSync(
             self._api,
             self._api_threads,

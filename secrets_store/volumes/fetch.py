@@ -82,7 +82,7 @@ class Fetcher:
             "provider mount", channel.mount(question, max(wait.left_s(), 0.05))
         )
         while not await wait.watch(call, LOOK_S):
-            wait.notify(f'provider "{question.provider}" does not answer on {channel.path}')
+            wait.notify(f'provider "{question.provider}" has not answered yet ({channel.path})')
             if self._providers.replaced(question.provider, channel):
                 # The process that hangs has been replaced by another one on a new socket.
                 raise _ProviderReplaced

@@ -6,6 +6,7 @@ versions of objects are told, contents never.
 
 from secrets_store import errors, metrics
 from secrets_store import log as logs
+from secrets_store.kube import store
 from secrets_store.model import payload, record, volume
 from secrets_store.volumes import events, questions
 
@@ -15,8 +16,8 @@ _log = logs.get(__name__)
 class Journal:
     """Tells of volumes; on the event loop."""
 
-    def __init__(self, told: events.Events, counted: metrics.Metrics) -> None:
-        self._events, self._metrics = told, counted
+    def __init__(self, told: events.Events, counted: metrics.Metrics, pods: store.Pods) -> None:
+        self._events, self._metrics, self._pods = told, counted, pods
 
     def published(self, known: record.Record, seconds: float) -> None:
         """A first publish has fetched and shown its contents."""
@@ -53,9 +54,23 @@ class Journal:
                 "the last one is shown",
             )
 
-    def refreshed(self, known: record.Record, *, changed: bool, seconds: float) -> None:
-        """A check has succeeded; one that changed nothing is only counted."""
+    def refreshed(
+        self,
+        known: record.Record,
+        checked: payload.Payload,
+        *,
+        changed: bool,
+        healed: bool,
+        seconds: float,
+    ) -> None:
+        """A check has succeeded; one that changed nothing is only counted, unless others failed."""
+        self.duplicates(known.pod, checked)
         self._metrics.refresh_ok(known.provider, changed=changed, duration_s=seconds)
+        if healed:
+            _log.info(
+                "refresh works again",
+                extra=logs.pairs(pod=known.pod, spc=known.class_name, provider=known.provider),
+            )
         if not changed:
             return
         _log.info("volume refreshed", extra=_audit(known, seconds))
@@ -86,7 +101,13 @@ class Journal:
         self.refresh_held(known, error)
 
     def refresh_held(self, known: record.Record, error: errors.DriverError) -> None:
-        """A check was not made, for another volume has just failed of something common."""
+        """A check was not made, for another volume has just failed of something common.
+
+        Nobody is told of a pod that is ending, whose class may well have gone with it.
+        """
+        pod = self._pods.get(known.pod.uid)
+        if pod is not None and pod.terminating:
+            return
         self._events.warning(
             known.pod,
             "MountRotationFailed",

@@ -319,16 +319,16 @@ class Refresher:
         if found.check_due_mono is None:
             # Otherwise somebody has asked for another check during this one.
             self.schedule(found, chosen)
-        found.condition = self._fresh(found)
+        healed, found.condition = found.stale, self._fresh(found)
         await self._write_status(found, first=False)
         news = changed or edited
         report = await self._cluster.secrets(
             found, chosen, checked.files, first=False, verify=not news
         )
         self._retry_secrets(found, report, news=news)
-        self._journal.duplicates(found.record.pod, checked)
+        seconds = self._clock.mono_s() - started
         self._journal.refreshed(
-            found.record, changed=changed, seconds=self._clock.mono_s() - started
+            found.record, checked, changed=changed, healed=healed, seconds=seconds
         )
 
     def _question(

@@ -11,6 +11,7 @@ import os
 import pathlib
 import re
 import shlex
+import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
@@ -119,11 +120,15 @@ class Terminal:
             env=self._environment,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
+            process_group=0,
         )
         printed = asyncio.create_task(process.communicate())
-        await asyncio.wait({printed, *self._works}, return_when=asyncio.FIRST_COMPLETED)
-        if not printed.done():
-            process.kill()
+        try:
+            await asyncio.wait({printed, *self._works}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if not printed.done():
+                # With what the shell has started.
+                os.killpg(process.pid, signal.SIGKILL)
         output, complaint = await printed
         for work in self._works:
             assert not work.done(), work.exception()

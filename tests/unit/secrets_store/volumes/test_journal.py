@@ -5,6 +5,7 @@ import logging
 import pytest
 
 from secrets_store import errors, metrics
+from secrets_store.kube import reflector, store
 from secrets_store.log import Sealed
 from secrets_store.model import payload, record, volume
 from secrets_store.volumes import events, journal
@@ -30,6 +31,7 @@ AUDIT = {
     "targetPath": "/t",
     "objects": "a@3, b@7",
 }
+EMPTY = payload.Payload({}, ())
 FAILURE = errors.ProviderFailed("it is sealed", code=errors.Code.UNAVAILABLE)
 
 
@@ -55,7 +57,8 @@ class Desk:
 
     def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
         self._caplog, self.told, self._counted = caplog, Told(), metrics.Metrics()
-        self.journal = journal.Journal(self.told, self._counted)
+        self.pods = store.Pods()
+        self.journal = journal.Journal(self.told, self._counted, self.pods)
 
     def lines(self) -> list[tuple[int, str, dict[str, object]]]:
         return [
@@ -142,7 +145,7 @@ def test_files_that_came_twice_are_named(desk: Desk) -> None:
 
 
 def test_a_refresh_with_changes_is_told_everywhere(desk: Desk) -> None:
-    desk.journal.refreshed(KNOWN, changed=True, seconds=0.5)
+    desk.journal.refreshed(KNOWN, EMPTY, changed=True, healed=False, seconds=0.5)
 
     assert desk.lines() == [(logging.INFO, "volume refreshed", AUDIT | {"seconds": 0.5})]
     assert [one[:3] + one[4:] for one in desk.told.sent] == [
@@ -153,10 +156,29 @@ def test_a_refresh_with_changes_is_told_everywhere(desk: Desk) -> None:
 
 
 def test_a_refresh_without_changes_is_only_counted(desk: Desk) -> None:
-    desk.journal.refreshed(KNOWN, changed=False, seconds=0.5)
+    desk.journal.refreshed(KNOWN, EMPTY, changed=False, healed=False, seconds=0.5)
 
     assert (desk.lines(), desk.told.sent) == ([], [])
     assert desk.count("rotation_reconcile_total", rotated="false") == 1
+
+
+def test_a_refresh_that_works_again_is_a_line(desk: Desk) -> None:
+    desk.journal.refreshed(KNOWN, EMPTY, changed=False, healed=True, seconds=0.5)
+
+    facts = {"pod": POD, "spc": "cls", "provider": "vault"}
+    assert desk.lines() == [(logging.INFO, "refresh works again", facts)]
+    assert desk.told.sent == []
+
+
+def test_a_pod_that_is_ending_is_told_nothing(desk: Desk) -> None:
+    metadata = {"uid": POD.uid, "name": POD.name, "namespace": POD.namespace}
+    ending = store.Pod.from_dict({"metadata": metadata | {"deletionTimestamp": "x"}})
+    desk.pods.on_event(reflector.Added(ending))
+
+    desk.journal.refresh_failed(KNOWN, FAILURE, failures=1, retry_in_s=1.0)
+
+    assert [line[1] for line in desk.lines()] == ["refresh failed, the volume keeps its files"]
+    assert desk.told.sent == []
 
 
 def test_of_failures_in_a_row_the_first_is_worth_a_line(desk: Desk) -> None:
