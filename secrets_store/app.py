@@ -202,7 +202,7 @@ class App:
         for found in await startup.restore(
             self._records, self._mounter, self._table, self._host, self._boot_id
         ):
-            key = (found.record.pod.namespace, found.record.class_name)
+            key = found.record.class_key
             self._classes.remember(*key)
             self._secrets.remember(*key, found.record.secrets)
             found.seen_mono = self._clock.mono_s()
@@ -292,8 +292,8 @@ class App:
     def _unpublished(self, gone: table.Volume) -> None:
         """Forget a class with its last volume."""
         self._quiet.worked()
-        key = (gone.record.pod.namespace, gone.record.class_name)
-        if all((v.record.pod.namespace, v.record.class_name) != key for v in self._table):
+        key = gone.record.class_key
+        if all(v.record.class_key != key for v in self._table):
             self._classes.forget(*key)
             self._cluster.forget(*key)
 

@@ -55,6 +55,11 @@ class Record:
     mock: bool = False
     secrets: tuple[str, ...] = ()
 
+    @property
+    def class_key(self) -> tuple[str, str]:
+        """Namespace and name of the class."""
+        return self.pod.namespace, self.class_name
+
     def matches(self, request: volume.PublishRequest, boot_id: str) -> bool:
         """Tell whether this record is of the volume that a request names."""
         return (

@@ -119,7 +119,7 @@ class Publisher:
         except BaseException:
             # Also when the process is told to stop: half a volume must not outlive it.
             await self._undo(target, survey)
-            in_use = {(v.record.pod.namespace, v.record.class_name) for v in self._table}
+            in_use = {v.record.class_key for v in self._table}
             self._classes.read_in_vain(request.pod.namespace, request.class_name, in_use=in_use)
             raise
 

@@ -114,8 +114,7 @@ class Refresher:
     def class_changed(self, namespace: str, name: str) -> None:
         """Plan anew all volumes of a class that was edited, or may have been."""
         for found in self._table:
-            known = found.record
-            if known.pod.namespace == namespace and known.class_name == name:
+            if found.record.class_key == (namespace, name):
                 self.adopted(found)
 
     def requested_at(self, pod_uid: str, requested_s: float, *, edited: bool) -> None:
@@ -210,10 +209,10 @@ class Refresher:
                 if self._due(found.check_due_mono):
                     await self._check(found)
         except errors.DriverError as error:
-            self._failed(found, error)
+            await self._failed(found, error)
         except Exception as error:
             _log.exception("refresh broke", extra=logs.pairs(pod=found.record.pod))
-            self._failed(found, errors.DriverError(type(error).__name__))
+            await self._failed(found, errors.DriverError(type(error).__name__))
         finally:
             found.working = False
         # Not when it was cancelled: then the process ends.
@@ -271,7 +270,7 @@ class Refresher:
             self._chores_in(found, 0.0)
 
     async def _class(self, found: table.Volume) -> provider_class.ProviderClass:
-        return await self._classes.get(found.record.pod.namespace, found.record.class_name)
+        return await self._classes.get(*found.record.class_key)
 
     async def _check(self, found: table.Volume) -> None:
         """Ask the provider once and show what it answers."""
@@ -303,12 +302,8 @@ class Refresher:
             raise
         if self._gates.passed(chosen):
             # Those that were held with it need not wait for its time any more.
-            mine, of_class = found.record, (chosen.namespace, chosen.name)
-            self._resume(
-                lambda known: (
-                    known is not mine and (known.pod.namespace, known.class_name) == of_class
-                )
-            )
+            mine, key = found.record, (chosen.namespace, chosen.name)
+            self._resume(lambda known: known is not mine and known.class_key == key)
         edited = _edited(found, chosen)
         applied = await self._contents.refresh(found, chosen, answer)
         if applied is None:
@@ -370,7 +365,7 @@ class Refresher:
             found.chores = max(found.chores, 1)
             self._chores_in(found, 0.0)
 
-    def _failed(self, found: table.Volume, error: errors.DriverError) -> None:
+    async def _failed(self, found: table.Volume, error: errors.DriverError) -> None:
         if self._table.get(found.record.target_path) is not found:
             return
         if found.unplanned and isinstance(error, errors.ClassUnreadable):
@@ -392,6 +387,9 @@ class Refresher:
         self._journal.refresh_failed(
             found.record, error, failures=found.failures, retry_in_s=wait_s
         )
+        if found.unplanned and found.chores:
+            # The chores wait for another look at the class, which may take long to come.
+            await self._write_status(found, first=False)
 
 
 def _edited(found: table.Volume, chosen: provider_class.ProviderClass) -> bool:

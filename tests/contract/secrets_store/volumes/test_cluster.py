@@ -195,8 +195,7 @@ async def test_a_class_that_is_gone_shows_in_the_status_object(start: Start) -> 
             (found,) = status["status"]["conditions"]
             return found["status"], found["reason"]
 
-        # It is told with the second try, up to four seconds after the first.
-        await eventually(lambda: condition() == ("False", "SecretProviderClassNotFound"), 8.0)
+        await eventually(lambda: condition() == ("False", "SecretProviderClassNotFound"), 1.0)
         assert (volume / "password").read_bytes() == b"first"
 
 
