@@ -234,4 +234,4 @@ async def test_a_second_signal_ends_it_at_once_also_while_a_call_hangs(bed: Bed)
     started = time.monotonic()
     bed.signal(signal.SIGTERM)
     assert await bed.exit_code() == 1
-    assert time.monotonic() - started < 1.0
+    assert time.monotonic() - started < 2.5

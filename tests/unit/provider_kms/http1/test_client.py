@@ -176,7 +176,7 @@ async def test_a_header_of_blanks_costs_no_time(end: bytes) -> None:
     with contextlib.suppress(client.Broken):
         await ask(head)
 
-    assert time.process_time() - began < 0.5
+    assert time.process_time() - began < 5
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ def test_many_merges_cost_no_more_than_many_words() -> None:
     found = document.load(text)
 
     assert len(found) == 30_000
-    assert time.process_time() - began < 2
+    assert time.process_time() - began < 4
 
 
 @given(st.text(max_size=80))

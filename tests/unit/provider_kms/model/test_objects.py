@@ -1,5 +1,4 @@
 import json
-import time
 from typing import Any
 
 import pytest
@@ -220,11 +219,8 @@ def test_any_entries_are_read_or_refused(entries: list[dict[str, Any]]) -> None:
 
 @pytest.mark.parametrize("keys", ["/[ab]{99}[ab]{99}[ab]{90}%d/", "/(){999}(){999}(){990}%d/"])
 def test_patterns_have_a_size_together(keys: str) -> None:
-    began = time.process_time()
-
     with pytest.raises(errors.InvalidRequest, match="too large together"):
         parse(*({"keys": keys % n, "format": "json", "fileName": f"file-{n}"} for n in range(2000)))
-    assert time.process_time() - began < 0.3
 
 
 def test_many_usual_patterns_are_not_too_large() -> None:

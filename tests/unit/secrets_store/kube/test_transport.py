@@ -91,14 +91,14 @@ def test_the_time_to_connect_is_part_of_the_deadline(
     serve: Any, authority: Any, tmp_path: Any
 ) -> None:
     context = serving(authority.issue("kubernetes", "127.0.0.1"), tmp_path)
-    server = serve(Late(context, 0.8))
+    server = serve(Late(context, 2.0))
     server.behave(lambda request: server.released.wait() and False)
     config = access.Config(server.url, ca=authority.pem)
     with contextlib.closing(client.Client(config, user_agent="x")) as api:
         began = time.monotonic()
         with pytest.raises(errors.Unavailable, match="read timeout"):
-            api.get(POD, deadline_s=1.0)
-    assert time.monotonic() - began < 1.5
+            api.get(POD, deadline_s=2.5)
+    assert time.monotonic() - began < 3.8
 
 
 def test_a_watch_has_a_time_for_its_head_and_another_for_the_rest(server: Any) -> None:
@@ -129,7 +129,7 @@ def test_a_watch_has_a_time_for_its_head_and_another_for_the_rest(server: Any) -
         began = time.monotonic()
         with pytest.raises(TimeoutError):
             connection.getresponse()
-        assert time.monotonic() - began < 1.0
+        assert time.monotonic() - began < 4.0
     made.close()
 
 
