@@ -3,8 +3,7 @@
 import asyncio
 import contextlib
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import AsyncIterator, Iterable, Iterator
 
 import pytest
 
@@ -12,7 +11,7 @@ from devkit import provider, registration, stage
 from devkit.apiserver import client, server
 from devkit.kubelet import agent, objects
 from secrets_store import cli
-from tests.deploy import manifests, program, upstream
+from tests.deploy import manifests, program, upstream, waiting
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(60)]
 
@@ -92,14 +91,6 @@ def create_pod(api: server.APIServer) -> objects.Pod:
 VOLUME = objects.Volume("secrets", {"secretProviderClass": "app"})
 
 
-async def until(check: Callable[[], Any], timeout_s: float = 20.0) -> Any:
-    ends_s = asyncio.get_running_loop().time() + timeout_s
-    while not (found := check()):
-        assert asyncio.get_running_loop().time() < ends_s, "did not come true in time"
-        await asyncio.sleep(0.02)
-    return found
-
-
 def scrape(port: int) -> str:
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
         return str(answer.read().decode())
@@ -127,7 +118,7 @@ async def live(
         (status,) = api.list_all(*STATUS, "default")
         assert status["metadata"]["name"] == "web-default-app"
         assert status["status"]["targetPath"] == str(published.target)
-        assert await until(lambda: api.list_all("v1", "Secret", "default"))
+        assert await waiting.until(lambda: api.list_all("v1", "Secret", "default"))
         await kubelet.republish(pod, "secrets")
         assert "node_publish_total{" in await asyncio.to_thread(scrape, driver.metrics_port)
         await kubelet.delete_pod(pod, attempts=1)
@@ -187,7 +178,7 @@ async def test_without_the_right_to_copy_the_files_are_there_and_an_event_tells(
         pod = create_pod(api)
         published = await kubelet.publish(pod, VOLUME, attempts=1)
         assert (published.target / "password").read_bytes() == b"first"
-        events = await until(lambda: api.list_all("v1", "Event", "default"))
+        events = await waiting.until(lambda: api.list_all("v1", "Event", "default"))
         assert "secretprovidersyncing-role" in events[0]["message"]
         assert {line.partition(" ")[2] for line in refused(api)} == {"secrets"}
         await kubelet.delete_pod(pod, attempts=1)

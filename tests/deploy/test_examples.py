@@ -1,6 +1,5 @@
 """Every example, as it stands in its file: real driver, real provider, stand-ins around them."""
 
-import asyncio
 import base64
 import contextlib
 import json
@@ -8,7 +7,7 @@ import os
 import secrets
 import shlex
 import subprocess
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -21,7 +20,7 @@ from devkit.kms import server as kms_server
 from devkit.kubelet import agent, objects, tokens
 from provider_kms import app as provider_app
 from provider_kms import settings as provider_settings
-from tests.deploy import manifests, program, upstream
+from tests.deploy import manifests, program, upstream, waiting
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(60)]
 
@@ -165,14 +164,6 @@ async def ready(kms: kms_server.KMS) -> AsyncIterator[Stage]:
         await provider.stop(0)
 
 
-async def until(check: Callable[[], Any], timeout_s: float = 20.0) -> Any:
-    ends_s = asyncio.get_running_loop().time() + timeout_s
-    while not (found := check()):
-        assert asyncio.get_running_loop().time() < ends_s, "did not come true in time"
-        await asyncio.sleep(0.02)
-    return found
-
-
 def test_each_example_has_a_test() -> None:
     tested = {name.removeprefix("test_").replace("_", "-") for name in globals()}
     assert set(EXAMPLES) <= tested
@@ -194,7 +185,7 @@ async def test_cronjob(ready: Stage) -> None:
 
 async def test_env_from_secret(ready: Stage) -> None:
     await ready.run("env-from-secret")
-    copied = await until(lambda: ready.secret("legacy-env"))
+    copied = await waiting.until(lambda: ready.secret("legacy-env"))
     assert copied == {"DB_PASSWORD": VALUES["legacy"].encode()}
 
 
@@ -206,7 +197,7 @@ async def test_fsgroup_pod(ready: Stage, other_group: int) -> None:
 
 async def test_tls_ingress(ready: Stage) -> None:
     await ready.run("tls-ingress")
-    copied = await until(lambda: ready.secret("shop-tls"))
+    copied = await waiting.until(lambda: ready.secret("shop-tls"))
     assert copied.keys() == {"tls.crt", "tls.key"}
     assert copied["tls.crt"].decode() == Pair.certificate
     assert b"PRIVATE KEY" in copied["tls.key"]

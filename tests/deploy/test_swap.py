@@ -1,11 +1,9 @@
 """Volumes that live through a change of driver, in both directions, and their pods with them."""
 
-import asyncio
 import os
 import pathlib
 import subprocess
-from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
@@ -13,7 +11,7 @@ from devkit import provider, registration, stage
 from devkit.apiserver import server
 from devkit.kubelet import agent, node_client, objects
 from secrets_store.model import pod_status
-from tests.deploy import manifests, other_driver, program
+from tests.deploy import manifests, other_driver, program, waiting
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(60)]
 
@@ -93,13 +91,6 @@ def contents(files: other_driver.Files) -> dict[str, bytes]:
     return {path: held[0] for path, held in files.items()}
 
 
-async def until(check: Callable[[], Any], timeout_s: float = 20.0) -> None:
-    ends_s = asyncio.get_running_loop().time() + timeout_s
-    while not check():
-        assert asyncio.get_running_loop().time() < ends_s, "did not come true in time"
-        await asyncio.sleep(0.02)
-
-
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
     with stage.Node("sw") as node, server.APIServer() as api:
@@ -118,10 +109,10 @@ class TestFromUpstream:
             async with world.driver() as driver:
                 await world.register()
                 await world.kubelet.publish(world.pod, VOLUME, attempts=1)
-                await until(lambda: world.shown() == NEW)
+                await waiting.until(lambda: world.shown() == NEW)
                 assert world.mount_ids() == mounted, "the pod's mount was replaced"
                 assert held_by_pod.read() == b"old"
-                await until(lambda: len(world.status()["status"]["objects"]) == len(NEW))
+                await waiting.until(lambda: len(world.status()["status"]["objects"]) == len(NEW))
                 versions = world.status()["status"]["objects"]
                 assert [item["id"] for item in versions] == [
                     f"secret/{name}" for name in sorted(NEW)
@@ -197,8 +188,8 @@ class TestFromUpstream:
         async with world.driver():
             await world.register()
             await world.kubelet.publish(world.pod, VOLUME, attempts=1)
-            await until(lambda: world.shown() == NEW)
-            await until(lambda: len(hidden(world.target)) == 2)
+            await waiting.until(lambda: world.shown() == NEW)
+            await waiting.until(lambda: len(hidden(world.target)) == 2)
             assert hidden(world.target)[-1] == "..data"
 
 
@@ -254,7 +245,7 @@ class TestThereAndBack:
         mounted = world.mount_ids()
         async with world.driver("--rotation-poll-interval=1s"):
             await world.kubelet.republish(world.pod, "secrets")
-            await until(lambda: world.shown() == NEW)
+            await waiting.until(lambda: world.shown() == NEW)
             assert world.mount_ids() == mounted
             await world.kubelet.delete_pod(world.pod, attempts=1)
             assert world.node.mounts() == []
@@ -268,7 +259,7 @@ class TestThereAndBack:
         records = world.node.csi_socket.parent / "state"
         assert len(list(records.iterdir())) == 1
         async with world.driver():
-            await until(lambda: not list(records.iterdir()))
+            await waiting.until(lambda: not list(records.iterdir()))
             await world.kubelet.publish(world.pod, VOLUME, attempts=1)
             assert world.shown() == NEW
             await world.kubelet.delete_pod(world.pod, attempts=1)

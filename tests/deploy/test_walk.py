@@ -13,7 +13,7 @@ import re
 import shlex
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 
 import pytest
 import yaml
@@ -24,7 +24,7 @@ from devkit.demo import cluster, pods
 from devkit.kms import model, seed
 from devkit.kms import server as kms_server
 from devkit.kubelet import agent, objects, tokens
-from tests.deploy import manifests, pages, test_examples, upstream, workloads
+from tests.deploy import manifests, pages, test_examples, upstream, waiting, workloads
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(120)]
 
@@ -199,12 +199,6 @@ async def _types(installed: Cluster, lines: Iterable[str], *, last: str) -> bool
     return [await installed.type(line) for line in lines][-1] == last
 
 
-async def _until(check: Callable[[], Awaitable[bool]]) -> None:
-    ends_s = asyncio.get_running_loop().time() + 20.0
-    while not await check():
-        assert asyncio.get_running_loop().time() < ends_s, "did not come true in time"
-
-
 async def test_install_first_pod_rotation_uninstall(installed: Cluster) -> None:
     page = "docs/install.md"
     (applied,) = await installed.section("README.md", "Install")
@@ -223,7 +217,7 @@ async def test_install_first_pod_rotation_uninstall(installed: Cluster) -> None:
     assert await installed.type(first[5]) == value
     installed.change(value, "changed")
     # The provider believes what it has just read for a moment, so ask until it has read anew.
-    await _until(lambda: _types(installed, first[4:6], last="changed"))
+    await waiting.until(lambda: _types(installed, first[4:6], last="changed"))
 
     lint, status, doctor = await installed.section("docs/operations.md", "The operator's command")
     assert "error" not in lint
@@ -232,7 +226,7 @@ async def test_install_first_pod_rotation_uninstall(installed: Cluster) -> None:
 
     delete, look, remove = pages.sections(page)["Remove"]
     assert 'deployment.apps "shop" deleted' in await installed.type(delete)
-    await _until(lambda: _types(installed, [look], last=""))
+    await waiting.until(lambda: _types(installed, [look], last=""))
     assert 'daemonset.apps "csi-secrets-store" deleted' in await installed.type(remove)
     assert installed.images() == set()
 
@@ -280,5 +274,5 @@ async def test_a_pod_that_waits(installed: Cluster) -> None:
     await installed.section("README.md", "Install")
     mistyped = "sed 's/secretProviderClass: shop/&z/' deploy/yaml/examples/deployment.yaml"
     await installed.type(f"{mistyped} | kubectl apply -f -")
-    await workloads.until(lambda: installed.api.list_all("v1", "Event", "default"))
+    await waiting.until(lambda: installed.api.list_all("v1", "Event", "default"))
     assert "FailedMount" in await installed.type("kubectl describe pod")

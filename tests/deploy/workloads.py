@@ -13,14 +13,13 @@ import pathlib
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any
+from collections.abc import AsyncIterator, Iterator
 
 from deploy.images import socket_directory
 from devkit import registration, stage
 from devkit.apiserver import objects, server
 from devkit.kubelet import agent
-from tests.deploy import manifests, program
+from tests.deploy import manifests, program, waiting
 
 _DRIVER_IMAGE = "ghcr.io/hanzoai/secrets-store-csi-driver:"
 _PROVIDER_IMAGE = "ghcr.io/hanzoai/kms-csi-provider:"
@@ -175,7 +174,7 @@ class Workloads:
                 [sys.executable, "-m", "provider_kms", *arguments], stderr=log
             )
         try:
-            await until(pathlib.Path(places["--endpoint"]).exists)
+            await waiting.until(pathlib.Path(places["--endpoint"]).exists)
             yield
         finally:
             process.send_signal(signal.SIGTERM)
@@ -221,12 +220,3 @@ async def _ended_in_order(driver: program.Program) -> AsyncIterator[None]:
 
 def _digest(template: manifests.Object) -> str:
     return hashlib.sha256(json.dumps(template, sort_keys=True).encode()).hexdigest()[:10]
-
-
-async def until(check: Callable[[], Any], timeout_s: float = 20.0) -> Any:
-    """Wait for something to come true, and return it."""
-    ends_s = asyncio.get_running_loop().time() + timeout_s
-    while not (found := check()):
-        assert asyncio.get_running_loop().time() < ends_s, "did not come true in time"
-        await asyncio.sleep(0.02)
-    return found

@@ -206,14 +206,21 @@ async def test_a_second_process_takes_over_and_the_first_leaves_its_socket_alone
     assert not bed.node.csi_socket.exists()
 
 
-async def test_an_api_server_that_hangs_holds_the_end_up_only_shortly(bed: Bed) -> None:
-    """kubelet kills what has not ended after its grace period of 30 s."""
+@contextlib.asynccontextmanager
+async def hanging_publish(bed: Bed) -> AsyncIterator[Awaitable[object]]:
+    """A publish in flight whose request to the API server hangs."""
     hanging = bed.api.faults.add(verb="get", delay_s=60.0)
     request = stage.request(bed.node, "pod1", context={"unknown": "x"})
     async with bed.calls() as csi:
         call = csi.NodePublishVolume(request, timeout=30)
         while not hanging.hits:
             await asyncio.sleep(0.01)
+        yield call
+
+
+async def test_an_api_server_that_hangs_holds_the_end_up_only_shortly(bed: Bed) -> None:
+    """kubelet kills what has not ended after its grace period of 30 s."""
+    async with hanging_publish(bed) as call:
         started = time.monotonic()
         assert await bed.driver.stop() == 0
         assert time.monotonic() - started < 10.0
@@ -221,12 +228,7 @@ async def test_an_api_server_that_hangs_holds_the_end_up_only_shortly(bed: Bed) 
 
 
 async def test_a_second_signal_ends_it_at_once_also_while_a_call_hangs(bed: Bed) -> None:
-    hanging = bed.api.faults.add(verb="get", delay_s=60.0)
-    request = stage.request(bed.node, "pod1", context={"unknown": "x"})
-    async with bed.calls() as csi:
-        call = csi.NodePublishVolume(request, timeout=30)
-        while not hanging.hits:
-            await asyncio.sleep(0.01)
+    async with hanging_publish(bed) as call:
         bed.signal(signal.SIGTERM)
         await asyncio.gather(call, return_exceptions=True)
     # So long the tasks of the background have; what is left then is the thread of the request.
