@@ -30,6 +30,7 @@ from secrets_store.volumes import (
     handover,
     health,
     journal,
+    policy,
     presence,
     publish,
     refresh,
@@ -42,8 +43,7 @@ from secrets_store.volumes import (
 HOST_THREADS, API_THREADS = 4, 8
 EVENT_THREADS = 2
 """Apart from the others: events that nobody takes must not hold up what mounts wait for."""
-GRACE_S = 10.0
-HEALTH_CHECK_TIMEOUT_S = 5.0
+GRACE_S, HEALTH_CHECK_TIMEOUT_S = 10.0, 5.0
 
 _log = logs.get(__name__)
 
@@ -155,7 +155,7 @@ class App:
         signs = presence.Presence(self._pods, self._clock)
         self._handovers = handover.Handovers(self._table, signs, told, self._clock)
         self.refresher = refresh.Refresher(
-            refresh.Policy(
+            policy.Policy(
                 interval_s=chosen.interval_s,
                 concurrency=chosen.provider_concurrency,
                 allow_overrides=chosen.allow_attribute_override,
@@ -293,7 +293,7 @@ class App:
         """Forget a class with its last volume."""
         self._quiet.worked()
         key = gone.record.class_key
-        if all(v.record.class_key != key for v in self._table):
+        if key not in self._table.class_keys():
             self._classes.forget(*key)
             self._cluster.forget(*key)
 

@@ -8,16 +8,13 @@ from secrets_store.kube import access, kubeconfig, proxies
 
 SERVICE_ACCOUNT_DIR = "/var/run/secrets/kubernetes.io/serviceaccount"
 
-Config = access.Config
-"""What is found."""
-
 
 def load(
     file: str = "",
     environ: Mapping[str, str] = os.environ,
     *,
     service_account_dir: str = SERVICE_ACCOUNT_DIR,
-) -> Config:
+) -> access.Config:
     """Find the configuration: flag, ``KUBECONFIG``, in-cluster, ``~/.kube/config``.
 
     Args:
@@ -41,7 +38,7 @@ def load(
     return kubeconfig.load(files, environ)
 
 
-def in_cluster(host: str, port: str, environ: Mapping[str, str], directory: str) -> Config:
+def in_cluster(host: str, port: str, environ: Mapping[str, str], directory: str) -> access.Config:
     """Return the configuration of a pod with a service account."""
     authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     server = f"https://{authority}"
@@ -51,7 +48,7 @@ def in_cluster(host: str, port: str, environ: Mapping[str, str], directory: str)
         namespace = access.read_text(os.path.join(directory, "namespace")).strip()
     except errors.ConfigurationError:
         namespace = ""
-    return Config(
+    return access.Config(
         server=server,
         ca=access.read_text(os.path.join(directory, "ca.crt")),
         token_file=token_file,

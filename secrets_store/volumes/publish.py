@@ -119,8 +119,9 @@ class Publisher:
         except BaseException:
             # Also when the process is told to stop: half a volume must not outlive it.
             await self._undo(target, survey)
-            in_use = {v.record.class_key for v in self._table}
-            self._classes.read_in_vain(request.pod.namespace, request.class_name, in_use=in_use)
+            self._classes.read_in_vain(
+                request.pod.namespace, request.class_name, in_use=self._table.class_keys()
+            )
             raise
 
     async def _fill(

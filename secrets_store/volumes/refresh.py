@@ -37,7 +37,6 @@ REST_S = 60.0
 UNPLANNED_ATTEMPT = 4
 """How patiently a class is asked for while nobody answers; the watch tells when it is back."""
 
-Policy = policy.Policy
 _log = logs.get(__name__)
 
 

@@ -116,6 +116,10 @@ class Table:
     def __len__(self) -> int:
         return len(self._volumes)
 
+    def class_keys(self) -> set[tuple[str, str]]:
+        """Return namespace and name of all classes of volumes."""
+        return {found.record.class_key for found in self._volumes.values()}
+
     def get(self, target_path: str) -> Volume | None:
         """Return the complete volume at a target path."""
         return self._volumes.get(target_path)

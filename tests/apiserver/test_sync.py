@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 
 from devkit.apiserver import cluster as apiserver
 from secrets_store import errors, tasks
-from secrets_store.kube import client, credentials, paths, reflector, store
+from secrets_store.kube import access, client, credentials, paths, reflector, store
 from secrets_store.model import payload, pod_status, provider_class, record, secret, volume
 from secrets_store.volumes import sync, table
 
@@ -70,7 +70,7 @@ class Recorder(client.Client):
 class Node:
     """One node's driver, as far as Secrets go."""
 
-    def __init__(self, config: credentials.Config, space: str, **more: Any) -> None:
+    def __init__(self, config: access.Config, space: str, **more: Any) -> None:
         self.space = space
         self.api = Recorder(config, user_agent="tests/1")
         self.api.requests, self.api.before = [], lambda verb: None
@@ -121,14 +121,12 @@ def a_volume(pod: volume.Pod) -> table.Volume:
     )  # fmt: skip
 
 
-def by_kubeconfig(
-    api: apiserver.Cluster, folder: pathlib.Path, token: str = ""
-) -> credentials.Config:
+def by_kubeconfig(api: apiserver.Cluster, folder: pathlib.Path, token: str = "") -> access.Config:
     return credentials.load(str(api.kubeconfig(folder / secrets.token_hex(4), token)))
 
 
 @pytest.fixture
-def config(api: apiserver.Cluster, tmp_path: pathlib.Path) -> credentials.Config:
+def config(api: apiserver.Cluster, tmp_path: pathlib.Path) -> access.Config:
     """The driver's identity, with the rights that Secret sync needs and no others."""
     token = api.account_token(
         "driver",
@@ -163,7 +161,7 @@ def space(api: apiserver.Cluster) -> str:
 
 
 @pytest.fixture
-async def make(config: credentials.Config, space: str) -> AsyncIterator[Callable[..., Node]]:
+async def make(config: access.Config, space: str) -> AsyncIterator[Callable[..., Node]]:
     made: list[Node] = []
 
     def one(**more: Any) -> Node:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from secrets_store import errors, tasks
-from secrets_store.kube import client, credentials, paths, reflector, store
+from secrets_store.kube import access, client, paths, reflector, store
 from secrets_store.volumes import classes
 
 Json = dict[str, Any]
@@ -33,7 +33,7 @@ class Memory(client.Client):
     """Answers with one object or one error; called from threads."""
 
     def __init__(self) -> None:
-        super().__init__(credentials.Config("http://127.0.0.1:1"), user_agent="tests/1")
+        super().__init__(access.Config("http://127.0.0.1:1"), user_agent="tests/1")
         self.answer: Json | errors.ApiError = an_object()
         self.asked: list[tuple[str, float]] = []
         self.go_on = threading.Event()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from secrets_store import errors, tasks
-from secrets_store.kube import client, credentials
+from secrets_store.kube import access, client
 from secrets_store.model import volume
 from secrets_store.volumes import events
 
@@ -37,7 +37,7 @@ class Memory(client.Client):
     """Keeps what is created, or refuses it."""
 
     def __init__(self) -> None:
-        super().__init__(credentials.Config("http://127.0.0.1:1"), user_agent="tests/1")
+        super().__init__(access.Config("http://127.0.0.1:1"), user_agent="tests/1")
         self.made: list[Json] = []
         self.paths: list[str] = []
         self.refusal: errors.ApiError | None = None

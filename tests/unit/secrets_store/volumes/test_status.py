@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from secrets_store import errors, tasks
-from secrets_store.kube import client, credentials, paths, reflector, store
+from secrets_store.kube import access, client, paths, reflector, store
 from secrets_store.model import pod_status, record, volume
 from secrets_store.volumes import status, table
 
@@ -27,7 +27,7 @@ class Memory(client.Client):
     """Status objects by path; what is asked is noted. Called from a thread."""
 
     def __init__(self) -> None:
-        super().__init__(credentials.Config("http://127.0.0.1:1"), user_agent="tests/1")
+        super().__init__(access.Config("http://127.0.0.1:1"), user_agent="tests/1")
         self.objects: dict[str, Json] = {}
         self.asked: list[tuple[str, Json]] = []
         self.refusals: dict[str, list[errors.ApiError]] = {}

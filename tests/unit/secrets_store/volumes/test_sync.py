@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from secrets_store import errors, tasks
-from secrets_store.kube import client, credentials, reflector, store
+from secrets_store.kube import access, client, reflector, store
 from secrets_store.model import payload, provider_class, record, volume
 from secrets_store.volumes import sync, table
 
@@ -24,7 +24,7 @@ class Memory(client.Client):
     """Secrets by path; what is asked is noted. Called from several threads."""
 
     def __init__(self) -> None:
-        super().__init__(credentials.Config("http://127.0.0.1:1"), user_agent="tests/1")
+        super().__init__(access.Config("http://127.0.0.1:1"), user_agent="tests/1")
         self.objects: dict[str, Json] = {}
         self.verbs: list[str] = []
         self.before: Callable[[str], None] = lambda verb: None
